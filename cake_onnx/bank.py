@@ -1,0 +1,82 @@
+"""Samples, and the bounded store in which they wait to be seen again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Synthetic inputs and what the teacher said of them.
+
+    Attributes:
+        x: `(B, *shape)` float32 in the teacher's input units.
+        logits: Teacher logits `(B, K)`.
+        wanted: Class each sample was pushed to `(B,)`, int64.
+        travelled: Root mean square distance from the start point, as a fraction of the input range, `(B,)`.
+        round: Index of the round (or set) they come from.
+    """
+
+    x: Tensor
+    logits: Tensor
+    wanted: Tensor
+    travelled: Tensor
+    round: int
+
+    def __len__(self) -> int:
+        return self.x.shape[0]
+
+
+class Bank:
+    """A store of at most `capacity` inputs; when it is full, newcomers take random places.
+
+    Only inputs are kept: the teacher labels what the student really sees, so stored labels would be stale.
+
+    Args:
+        capacity: Most samples held.
+        shape: One input without batch.
+        dtype: Storage type; float16 keeps 11 bits, which is more than an 8-bit picture has.
+    """
+
+    def __init__(self, capacity: int, shape: tuple[int, ...], dtype: torch.dtype = torch.float16) -> None:
+        self.capacity = capacity
+        self.count = 0
+        self._x = torch.zeros(capacity, *shape, dtype=dtype)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __repr__(self) -> str:
+        return f"Bank({self.count} of {self.capacity})"
+
+    def add(self, x: Tensor, generator: torch.Generator) -> None:
+        """Store `(B, *shape)`; B at most the capacity."""
+        x = x.detach().to("cpu", self._x.dtype)
+        free = min(self.capacity - self.count, len(x))
+        self._x[self.count : self.count + free] = x[:free]
+        self.count += free
+        late = x[free:]
+        if len(late):
+            self._x[torch.randperm(self.capacity, generator=generator)[: len(late)]] = late
+
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        """`(n, *shape)` float32, with repetition, each stored sample as likely as any other.
+
+        Raises:
+            ValueError: The bank is empty.
+        """
+        if not self.count:
+            raise ValueError("the bank is empty: nothing can be drawn before the first round")
+        return self._x[torch.randint(self.count, (n,), generator=generator)].float()
+
+    def state(self) -> dict[str, Tensor]:
+        """What must be saved to continue exactly: the stored samples `(count, *shape)`."""
+        return {"x": self._x[: self.count]}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take back what `state` gave."""
+        self.count = len(state["x"])
+        self._x[: self.count] = state["x"]

@@ -1,0 +1,213 @@
+"""The four commands. Each imports what it needs when it runs, so that help is quick."""
+
+from __future__ import annotations
+
+import functools
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cake_onnx.cli.help import ExampleCommand
+from cake_onnx.cli.options import collect, config_options
+from cake_onnx.cli.show import Display, note, print_facts, print_line, print_table
+from cake_onnx.errors import UsageError
+
+if TYPE_CHECKING:
+    from cake_onnx.pipeline import Result
+    from cake_onnx.report.model import Report
+    from cake_onnx.workspace import Workspace
+
+_PATH = click.Path(path_type=Path)
+_INPUT = ("input_range", "mean", "std")
+
+
+def _common(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The flags that every command has."""
+    for option in (
+        click.option(
+            "-v", "--verbose", is_flag=True, help="Tell the details, and the traceback of an error."
+        ),
+        click.option("-q", "--quiet", is_flag=True, help="Show no progress."),
+        click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout, and nothing else there."),
+    ):
+        command = option(command)
+
+    @functools.wraps(command)
+    def run(**given: Any) -> Any:
+        given.pop("verbose")  # read in `main`, before any command
+        return command(**given)
+
+    return run
+
+
+@click.command(
+    cls=ExampleCommand, example="cake-onnx compress model.onnx --mean 0.1307 --std 0.3081 --eval test.npz"
+)
+@click.argument("model", type=_PATH)
+@click.option("-o", "--output", type=_PATH, help="Output folder. [default: MODEL without .onnx, with -cake]")
+@config_options()
+@click.option(
+    "--config", "config_file", type=_PATH, metavar="FILE.toml", help="Options from a file; flags win over it."
+)
+@click.option("--overwrite", is_flag=True, help="Start anew in an output folder that is in use.")
+@click.option("--dry-run", is_flag=True, help="Read and check everything, tell the plan, write nothing.")
+@_common
+def compress(
+    model: Path, output: Path | None, config_file: Path | None, overwrite: bool, dry_run: bool,
+    as_json: bool, quiet: bool, **given: Any,
+) -> int:  # fmt: skip
+    """Make a smaller classifier that behaves like MODEL, an ONNX file.
+
+    Writes model.onnx, report.json, report.html, MODEL_CARD.md and config.toml into the output folder. An
+    interrupted run goes on when the same command is given again. Exit codes: 0 done, 1 done but the
+    agreement is below --min-agreement, 2 usage, 3 MODEL not supported, 4 failed, 130 interrupted.
+    """
+    config = collect(given, config_file)
+    if dry_run:
+        from cake_onnx.inspection import preview
+
+        return _answer(preview(model, config), as_json)
+    from cake_onnx.pipeline import compress as run
+    from cake_onnx.workspace import FileCheckpoints, Workspace, inputs_of
+
+    workspace = Workspace(output or Path(f"{model.stem}-cake"))
+    if workspace.claim(inputs_of(model, config), overwrite) == "done":
+        return _show_finished(workspace, as_json)
+    try:
+        with Display(quiet) as display:
+            result = run(model, config, display, FileCheckpoints(workspace.work))
+        workspace.finish(_files(result))
+    except KeyboardInterrupt:
+        note(_how_to_resume(workspace))
+        raise
+    finally:
+        workspace.abandon()
+    _tell_result(result.report, workspace.folder, as_json)
+    return 0 if result.passed else 1
+
+
+@click.command(cls=ExampleCommand, example="cake-onnx inspect model.onnx")
+@click.argument("model", type=_PATH)
+@config_options(*_INPUT)
+@_common
+def inspect(model: Path, as_json: bool, quiet: bool, **given: Any) -> int:
+    """Tell what MODEL is, whether it would convert, and what would be assumed. Runs nothing long."""
+    from cake_onnx.inspection import describe
+
+    return _answer(describe(model, collect(given, None)), as_json)
+
+
+@click.command(cls=ExampleCommand, example="cake-onnx synthesize model.onnx -n 500 -o samples.npz")
+@click.argument("model", type=_PATH)
+@click.option(
+    "-o", "--output", type=_PATH, help="File to write, .npz or .safetensors. [default: MODEL-samples.npz]"
+)
+@click.option(
+    "-n", "--samples", type=click.IntRange(1, 10_000_000), default=1000, show_default=True, help="How many."
+)
+@config_options(*_INPUT, "prior", "device", "seed")
+@click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
+@_common
+def synthesize(
+    model: Path, output: Path | None, samples: int, overwrite: bool, as_json: bool, quiet: bool, **given: Any
+) -> int:
+    """Write only samples from the decision boundary of MODEL, for calibration or fine-tuning elsewhere.
+
+    The file holds x (samples in the model's units), logits, label (the winning class) and wanted (the class
+    each sample was pushed to).
+    """
+    from cake_onnx.workspace import write_samples
+
+    path = output or Path(f"{model.stem}-samples.npz")
+    if path.suffix not in (".npz", ".safetensors"):
+        raise UsageError("a file ending in .npz or .safetensors for `-o`", f"`{path.name}`", "rename it")
+    if path.exists() and not overwrite:
+        raise UsageError(
+            "a new file for `-o`", f"{path}, which exists", "choose another or add `--overwrite`"
+        )
+    from cake_onnx.synthesis import synthesize as run
+
+    with Display(quiet) as display:
+        found = run(model, samples, collect(given, None), display)
+    write_samples(path, found)
+    return _answer(
+        {"file": str(path), "samples": str(len(found)), "shape": str(list(found.x.shape[1:]))}, as_json
+    )
+
+
+@click.command(cls=ExampleCommand, example="cake-onnx validate teacher.onnx student.onnx --eval test.npz")
+@click.argument("teacher", type=_PATH)
+@click.argument("student", type=_PATH)
+@config_options(*_INPUT, "prior", "eval", "min_agreement", "device", "seed")
+@_common
+def validate(teacher: Path, student: Path, as_json: bool, quiet: bool, **given: Any) -> int:
+    """Compare any two classifiers of one input shape and number of classes, with or without data."""
+    from cake_onnx.validation import validate as run
+
+    with Display(quiet) as display:
+        report = run(teacher, student, collect(given, None), display)
+    _tell_result(report, None, as_json)
+    return 0 if report.passed else 1
+
+
+def _files(result: Result) -> dict[str, bytes]:
+    from cake_onnx.config import to_toml
+    from cake_onnx.report.card import render_card
+    from cake_onnx.report.html import render_html
+    from cake_onnx.report.model import to_json
+
+    return {
+        "model.onnx": result.model,
+        "report.json": to_json(result.report).encode(),
+        "report.html": render_html(result.report, result.pictures).encode(),
+        "MODEL_CARD.md": render_card(result.report).encode(),
+        "config.toml": to_toml(result.config).encode(),
+    }
+
+
+def _tell_result(report: Report, folder: Path | None, as_json: bool) -> None:
+    from cake_onnx.report.model import to_json
+    from cake_onnx.report.table import summary_rows
+
+    if as_json:
+        print_line(to_json(report).rstrip())
+        return
+    print_table(summary_rows(report), ("", "teacher", "student", ""))
+    print_line("")
+    print_line(report.verdict)
+    for assumption in report.assumptions if report.input.bounds_assumed else ():
+        note(assumption)
+    if folder is not None:
+        print_line(
+            f"Written to {folder}{'/' if not str(folder).endswith('/') else ''}: open report.html there."
+        )
+
+
+def _show_finished(workspace: Workspace, as_json: bool) -> int:
+    from cake_onnx.report.model import Report
+
+    report = Report.model_validate_json((workspace.folder / "report.json").read_text())
+    note(f"{workspace.folder} already holds the result of this very run; --overwrite makes it anew.")
+    _tell_result(report, workspace.folder, as_json)
+    return 0 if report.passed else 1
+
+
+def _how_to_resume(workspace: Workspace) -> str:
+    if not workspace.has_state:
+        return "Interrupted before anything was worth keeping; nothing was written."
+    context = click.get_current_context()
+    words: list[str] = context.find_root().obj
+    return f"Interrupted. To go on: cake-onnx {shlex.join(words)}"
+
+
+def _answer(facts: dict[str, Any], as_json: bool) -> int:
+    if as_json:
+        import json
+
+        print_line(json.dumps(facts, indent=2, ensure_ascii=False))
+    else:
+        print_facts((name, str(value)) for name, value in facts.items())
+    return 0

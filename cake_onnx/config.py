@@ -1,0 +1,190 @@
+"""Options: one field is the Python argument, the flag, the environment variable and the TOML key."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import tomli_w
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from cake_onnx.errors import UsageError
+
+
+def _factor(value: object) -> object:
+    """Read `4x` or `4` as 4.0."""
+    return value.strip().lower().removesuffix("x") if isinstance(value, str) else value
+
+
+def _numbers(value: object) -> object:
+    """Read `0.1,0.2` as a tuple."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(","))
+    return (value,) if isinstance(value, (int, float)) else value
+
+
+def _share(value: object) -> object:
+    """Read `97%` as 0.97."""
+    if isinstance(value, str) and re.fullmatch(r"\s*[\d.]+\s*%\s*", value):
+        return float(value.strip().removesuffix("%")) / 100
+    return value
+
+
+Factor = Annotated[float, BeforeValidator(_factor), Field(ge=1.0, le=10_000.0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+StudentChoice = Literal["auto", "mlp", "cnn", "resnet", "vit"]
+PriorChoice = Literal["auto", "image", "gaussian", "uniform", "tabular"]
+Budget = Literal["small", "medium", "large"]
+
+#: Rounds of each budget; for `paper` the number of sets, `large` being the published one.
+ROUNDS: Mapping[str, Mapping[Budget, int]] = {
+    "rounds": {"small": 60, "medium": 340, "large": 1100},
+    "paper": {"small": 16, "medium": 128, "large": 512},
+}
+
+
+class Config(BaseModel):
+    """Everything a run can be told. Descriptions are the help texts of the command."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=False)
+
+    student: StudentChoice = Field(
+        "auto", description="Family of the student; auto picks by what the teacher is."
+    )
+    compression: Factor = Field(4.0, description="How many times fewer parameters the student has.")
+    method: Literal["rounds", "paper"] = Field(
+        "rounds",
+        description="rounds: diffusion and distillation in turn. paper: CAKE as published, all sets first.",
+    )
+    budget: Budget = Field(
+        "medium",
+        description="How long to work: 60, 340 or 1100 rounds; 16, 128 or 512 sets with --method paper.",
+    )
+    rounds: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Exact number of rounds, instead of --budget."
+    )
+    max_minutes: Positive | None = Field(
+        None,
+        description="Do fewer rounds where the budget would take longer than this; a few rounds are timed first.",
+    )
+    langevin: bool = Field(
+        False, description="Add Langevin noise to every step (LAKE); needs --method paper."
+    )
+    input_range: Annotated[tuple[Finite, Finite], BeforeValidator(_numbers)] | None = Field(
+        None, description="Lowest and highest value of an input element, LO,HI."
+    )
+    mean: Annotated[tuple[Finite, ...], BeforeValidator(_numbers)] | None = Field(
+        None, description="Mean per channel that was subtracted from inputs in [0, 1]; goes with --std."
+    )
+    std: Annotated[tuple[Positive, ...], BeforeValidator(_numbers)] | None = Field(
+        None, description="Deviation per channel that inputs in [0, 1] were divided by; goes with --mean."
+    )
+    prior: PriorChoice = Field(
+        "auto", description="Where samples start; auto picks by the shape of the input."
+    )
+    eval: Path | None = Field(
+        None,
+        description="Your own data as .npz with x in the teacher's input units and, for accuracy, labels y.",
+    )
+    min_agreement: Annotated[float, BeforeValidator(_share), Field(ge=0, le=1)] | None = Field(
+        None,
+        description="Exit with 1 if agreement is lower, 0.97 or 97%: on --eval data, else on held-out samples.",
+    )
+    device: str = Field(
+        "auto",
+        description="Where torch works: auto, cpu, cuda or cuda:N.",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="Everything random follows from it.")
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("--mean and --std go together")
+        if self.mean is not None and self.std is not None and len(self.mean) != len(self.std):
+            raise ValueError("--mean and --std need the same number of values")
+        if self.mean is not None and self.input_range is not None:
+            raise ValueError("--input-range and --mean/--std say the same thing twice: give one of them")
+        if self.input_range is not None and self.input_range[0] >= self.input_range[1]:
+            raise ValueError("the first number of --input-range must be the smaller one")
+        if self.rounds is not None and self.max_minutes is not None:
+            raise ValueError("--rounds and --max-minutes both set the length of the run: give one of them")
+        if self.max_minutes is not None and self.method == "paper":
+            raise ValueError(
+                "--max-minutes needs --method rounds: the published schedule cannot be cut short"
+            )
+        if self.langevin and self.method != "paper":
+            raise ValueError("--langevin needs --method paper")
+        return self
+
+    @property
+    def planned_rounds(self) -> int:
+        """Rounds (or sets) to do when no time limit shortens them."""
+        return self.rounds if self.rounds is not None else ROUNDS[self.method][self.budget]
+
+
+def parse_config(values: Mapping[str, Any], origin: str = "the configuration") -> Config:
+    """Build a `Config` from loose values, as they come from flags, the environment or a file.
+
+    Raises:
+        UsageError: A key is unknown (the nearest known one is named) or a value does not fit.
+    """
+    for key in values:
+        if key not in Config.model_fields:
+            near = difflib.get_close_matches(key, Config.model_fields, n=1)
+            raise UsageError(
+                f"known keys in {origin}",
+                f"`{key}`",
+                f"write `{near[0]}`" if near else f"use one of {', '.join(Config.model_fields)}",
+            )
+    try:
+        return Config.model_validate(dict(values))
+    except ValidationError as error:
+        raise _usage_error(error) from error
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a configuration file.
+
+    Raises:
+        UsageError: The file is missing, not text or not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError("a TOML file for `--config`", f"no file {path.name}", "check the path") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError("a TOML file for `--config`", f"{path.name}: {error}", "mend the file") from error
+
+
+def to_toml(config: Config) -> str:
+    """The text of a `config.toml` that gives this configuration again; options left unset do not appear."""
+    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+
+
+def flag_of(name: str) -> str:
+    """The flag of a field: `max_minutes` to `--max-minutes`."""
+    return "--" + name.replace("_", "-")
+
+
+def _usage_error(error: ValidationError) -> UsageError:
+    first = error.errors()[0]
+    if not first["loc"]:
+        return UsageError(
+            "options that agree", str(first["msg"]).removeprefix("Value error, "), "change one of them"
+        )
+    name = str(first["loc"][0])
+    found = first["input"]
+    field = Config.model_fields[name]
+    message = str(first["msg"])[:1].lower() + str(first["msg"])[1:]
+    return UsageError(
+        f"a usable value for `{flag_of(name)}` ({message.replace('input should', 'it should')})",
+        f"`{found}`",
+        f"{flag_of(name)} means: {field.description}".rstrip("."),
+    )

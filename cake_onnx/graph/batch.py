@@ -1,0 +1,69 @@
+"""Let any number of samples through a graph that was exported for a fixed batch."""
+
+from __future__ import annotations
+
+import numpy as np
+from onnx import ModelProto, NodeProto, helper, numpy_helper
+
+from cake_onnx.graph.tensors import copy_model
+from cake_onnx.graph.wiring import Wiring, attribute
+
+DEFAULT_SYMBOL = "batch"
+
+
+def batch_axis(model: ModelProto) -> int | str | None:
+    """First declared dimension of the one input: a number, a symbol, or None where nothing is said."""
+    dims = Wiring(model.graph).dims(model.graph.input[0].name)
+    return dims[0] if dims else None
+
+
+def symbolic_batch(model: ModelProto) -> ModelProto:
+    """Declare the batch of input and outputs as a symbol and forget inferred shapes. Computes nothing new."""
+    result = copy_model(model)
+    size = batch_axis(model)
+    symbol = size if isinstance(size, str) else DEFAULT_SYMBOL
+    del result.graph.value_info[:]
+    for value in (*result.graph.input, *result.graph.output):
+        if not value.type.HasField("tensor_type") or not value.type.tensor_type.shape.dim:
+            continue
+        first = value.type.tensor_type.shape.dim[0]
+        if isinstance(size, int) and first.dim_value == size:
+            first.dim_param = symbol
+    return result
+
+
+def free_batch(model: ModelProto) -> ModelProto:
+    """Rewrite the places where exporters bake the batch size in: reshape targets and `Flatten(axis=0)`.
+
+    The result need not be right (a graph can bake the batch in elsewhere): compare it with the original.
+    """
+    size = batch_axis(model)
+    fixed = size if isinstance(size, int) else 1
+    result = symbolic_batch(model)
+    wiring = Wiring(result.graph)
+    moving = wiring.descendants([result.graph.input[0].name])
+    for node in result.graph.node:
+        if node.domain or not moving.intersection(node.input[:1]):
+            continue
+        if node.op_type == "Reshape":
+            _free_reshape(result, node, wiring, fixed)
+        if node.op_type == "Flatten" and attribute(node, "axis", 1) == 0 and fixed == 1:
+            del node.attribute[:]
+            node.attribute.append(helper.make_attribute("axis", 1))
+    return result
+
+
+def _free_reshape(model: ModelProto, node: NodeProto, wiring: Wiring, fixed: int) -> None:
+    target = wiring.constant(node.input[1])
+    if target is None or target.size == 0 or target[0] != fixed:
+        return
+    freed = [int(size) for size in target]
+    if -1 not in freed and 0 not in freed:
+        freed[0] = -1
+    elif attribute(node, "allowzero", 0) == 0:
+        freed[0] = 0  # copies the batch of the input, ONNX Reshape-5
+    else:
+        return
+    name = f"{node.output[0]}_free_target"
+    model.graph.initializer.append(numpy_helper.from_array(np.asarray(freed, dtype=np.int64), name))
+    node.input[1] = name

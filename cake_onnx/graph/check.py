@@ -1,0 +1,229 @@
+"""Compare a converted teacher with onnxruntime before anyone uses it: values, batches and gradients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from cake_onnx.errors import UnsupportedTeacherError
+from cake_onnx.graph.inputs import DTYPES
+from cake_onnx.graph.prepare import Prepared
+from cake_onnx.graph.relation import from_logits, to_logits
+from cake_onnx.graph.runtime import Array, bound_arrays, draw_inputs, open_session, scores
+from cake_onnx.graph.specs import Bounds, InputSpec, OutputSpec
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+_ABSOLUTE = 1e-4
+_RELATIVE = 1e-3
+_QUANTISED_RELATIVE = 0.25
+_QUANTISED_AGREEMENT = 0.95
+_SAMPLES = 32
+_SINGLES = 4
+_GRADIENT_SAMPLES = 4
+_GRADIENT_TOLERANCE = 0.1
+_STEPS = (3e-2, 1e-2, 3e-3, 1e-3, 3e-4)
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far two implementations of one classifier are apart.
+
+    Attributes:
+        max_abs_diff: Largest difference of any logit, in logit units.
+        tolerance: Largest difference that was allowed.
+        top1_agreement: Share of samples with the same best class.
+        n: Samples compared.
+        quantised: The teacher computes with rounded integers, where single roundings may flip.
+        gradient_norm: Median Euclidean norm of the gradient of the best logit with respect to one input,
+            NaN where gradients were not compared.
+    """
+
+    max_abs_diff: float
+    tolerance: float
+    top1_agreement: float
+    n: int
+    quantised: bool
+    gradient_norm: float
+
+
+def check_parity(
+    module: nn.Module,
+    session: InferenceSession,
+    input: InputSpec,
+    output: OutputSpec,
+    prepared: Prepared,
+    seed: int,
+) -> Parity:
+    """Compare a converted teacher with onnxruntime on random inputs within the bounds.
+
+    Logits are compared with the prepared body, scores with the original model; samples go through one by one
+    and as a batch. The gradient must be finite, not zero, and (for float graphs) within 10 % of a central
+    difference of onnxruntime along its own direction, for the best of several step sizes.
+
+    Args:
+        module: The converted teacher, `(B, *shape)` to `(B, K)` logits.
+        session: The original model.
+        input: Its data input.
+        output: Its score output.
+        prepared: What was converted.
+        seed: Of the random inputs.
+
+    Raises:
+        UnsupportedTeacherError: Something differs by more than the tolerance; the text says what.
+    """
+    x = _inputs(input, seed)
+    body = open_session(prepared.body.SerializeToString())
+    wanted = _logits(body, input, prepared, x)
+    found = _run(module, x)
+    if found.shape != (len(x), output.classes) or not np.isfinite(found).all():
+        raise _missed("finite logits of shape", [len(x), output.classes], f"{list(found.shape)}, or not finite")
+    tolerance = _tolerance(wanted, prepared.quantised)
+    parity = Parity(
+        max_abs_diff=float(np.abs(found - wanted).max()),
+        tolerance=tolerance,
+        top1_agreement=_agreement(found, wanted),
+        n=len(x),
+        quantised=prepared.quantised,
+        gradient_norm=_gradient_norm(module, body, input, prepared, x[:_GRADIENT_SAMPLES]),
+    )
+    _require_values(parity)
+    _require_singles(module, x, found, tolerance)
+    _require_scores(session, input, output, prepared, x, found)
+    return parity
+
+
+def _inputs(input: InputSpec, seed: int) -> Array:
+    """Half uniform within the bounds, half normal around their middle, three deviations wide, clipped."""
+    low, high = bound_arrays(input)
+    uniform = draw_inputs(input, _SAMPLES // 2, seed)
+    normal = np.random.default_rng(seed + 1).standard_normal(uniform.shape).astype(np.float32)
+    scaled = np.clip((low + high) / 2 + normal * (high - low) / 6, low, high)
+    if np.dtype(input.dtype).kind in "iu":
+        scaled = np.rint(scaled)
+    return np.concatenate([uniform, scaled.astype(np.float32)])
+
+
+def _logits(body: InferenceSession, input: InputSpec, prepared: Prepared, x: Array) -> Array:
+    """Logits `(B, K)` of the prepared body, by onnxruntime."""
+    described = OutputSpec(prepared.cut.tensor, None, "logits", 1, None)
+    raw = scores(body, input, described, x)
+    return to_logits(torch.from_numpy(raw), prepared.cut.relation).numpy()
+
+
+def _run(module: nn.Module, x: Array) -> Array:
+    with torch.no_grad():
+        result: Array = module(torch.from_numpy(x)).to(torch.float32).numpy()
+    return result
+
+
+def _tolerance(wanted: Array, quantised: bool) -> float:
+    largest = float(np.abs(wanted).max())
+    return _ABSOLUTE + (_QUANTISED_RELATIVE if quantised else _RELATIVE) * largest
+
+
+def _agreement(found: Array, wanted: Array) -> float:
+    return float((found.argmax(axis=1) == wanted.argmax(axis=1)).mean())
+
+
+def _require_values(parity: Parity) -> None:
+    if parity.max_abs_diff > parity.tolerance:
+        raise _missed("logits within", f"{parity.tolerance:.3g}", f"a difference of {parity.max_abs_diff:.3g}")
+    if parity.quantised and parity.top1_agreement < _QUANTISED_AGREEMENT:
+        raise _missed("the same class for", f"{_QUANTISED_AGREEMENT:.0%}", f"{parity.top1_agreement:.0%}")
+
+
+def _require_singles(module: nn.Module, x: Array, batched: Array, tolerance: float) -> None:
+    for i in range(_SINGLES):
+        difference = float(np.abs(_run(module, x[i : i + 1]) - batched[i : i + 1]).max())
+        if difference > tolerance:
+            raise _missed("samples independent of their batch, within", f"{tolerance:.3g}", f"{difference:.3g}")
+
+
+def _require_scores(
+    session: InferenceSession, input: InputSpec, output: OutputSpec, prepared: Prepared, x: Array, found: Array
+) -> None:
+    """Compare what the original model says with what its own tail says of the module's logits."""
+    original = np.concatenate([scores(session, input, output, x[i : i + 1]) for i in range(len(x))])
+    ours = run_tail(prepared, output, found)
+    tolerance = _tolerance(original, prepared.quantised)
+    difference = float(np.abs(original - ours).max())
+    if difference > tolerance:
+        raise _missed(f"output '{output.scores}' within", f"{tolerance:.3g}", f"a difference of {difference:.3g}")
+
+
+def run_tail(prepared: Prepared, output: OutputSpec, logits: Array) -> Array:
+    """What the teacher's own tail makes of logits `(B, K)`: scores `(B, K)` in the units of its output."""
+    raw = from_logits(torch.from_numpy(logits), prepared.cut.relation).numpy()
+    if not prepared.tail.graph.node:
+        return raw
+    value = prepared.tail.graph.input[0]
+    sizes = tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim[1:])
+    shape = sizes if sizes and all(sizes) else raw.shape[1:]
+    unbounded = Bounds((-1.0,), (1.0,), "not an input of the model", assumed=True)
+    described = InputSpec(value.name, shape, DTYPES[value.type.tensor_type.elem_type], "flat", unbounded)
+    session = open_session(prepared.tail.SerializeToString(), threads=1)
+    return scores(session, described, output, raw.reshape(len(raw), *shape))
+
+
+def _gradient_norm(
+    module: nn.Module, body: InferenceSession, input: InputSpec, prepared: Prepared, x: Array
+) -> float:
+    gradient, best = _gradient(module, x)
+    norms = np.linalg.norm(gradient.reshape(len(x), -1), axis=1)
+    if not np.isfinite(norms).all():
+        raise _missed("a finite gradient", "", "NaN or infinity in it")
+    if not (norms > 0).any():
+        raise _missed("a gradient that is not zero", "", "zero on every sample tried")
+    if not prepared.quantised and np.dtype(input.dtype).kind == "f":
+        matches = [
+            _matches_difference(body, input, prepared, x[i], gradient[i], int(best[i]))
+            for i in range(len(x))
+            if norms[i] > 0
+        ]
+        # A kink (ReLU, max) close to one sample can spoil one comparison; a wrong gradient spoils them all.
+        if sum(matches) * 2 < len(matches):
+            raise _missed("gradients within 10 % of onnxruntime's differences", "", f"{sum(matches)} right")
+    return float(np.median(norms))
+
+
+def _gradient(module: nn.Module, x: Array) -> tuple[Array, Array]:
+    """Gradient `(B, *shape)` of the best logit less the mean logit, and the best class `(B,)`."""
+    point = torch.from_numpy(x).requires_grad_()
+    logits = module(point)
+    best = logits.argmax(dim=1)
+    margin = logits.gather(1, best[:, None]).squeeze(1) - logits.mean(dim=1)
+    (gradient,) = torch.autograd.grad(margin.sum(), point, allow_unused=True)
+    if gradient is None:
+        raise _missed("a gradient of the scores", "", "none: an operator does not pass it on")
+    return gradient.numpy(), best.numpy()
+
+
+def _matches_difference(
+    body: InferenceSession, input: InputSpec, prepared: Prepared, x: Array, gradient: Array, best: int
+) -> bool:
+    low, high = bound_arrays(input)
+    norm = float(np.linalg.norm(gradient))
+    width = float(np.mean(high - low)) * x.size**0.5
+    direction = gradient / norm
+    for step in _STEPS:
+        reach = step * width * direction
+        ends = _logits(body, input, prepared, np.stack([x + reach, x - reach]))
+        margins = ends[:, best] - ends.mean(axis=1)
+        slope = float(margins[0] - margins[1]) / (2 * step * width)
+        if abs(slope - norm) <= _GRADIENT_TOLERANCE * norm:
+            return True
+    return False
+
+
+def _missed(what: str, limit: object, found: str) -> UnsupportedTeacherError:
+    return UnsupportedTeacherError(
+        f"{what} {limit}".strip() + ", comparing the converted teacher with onnxruntime",
+        found,
+        "report this model: an operator of it is converted wrongly",
+    )

@@ -1,0 +1,152 @@
+"""From a prepared graph to a differentiable torch module."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from onnx import ModelProto, TensorProto, defs, helper, numpy_helper
+from torch import Tensor, nn
+
+from cake_onnx.errors import UnsupportedTeacherError
+from cake_onnx.graph.cut import Relation
+from cake_onnx.graph.prepare import Prepared
+from cake_onnx.graph.refuse import refuse_unsupported
+from cake_onnx.graph.relation import to_logits
+from cake_onnx.graph.shapes import infer_shapes
+from cake_onnx.graph.specs import InputSpec
+from cake_onnx.graph.tensors import copy_model, opset_of
+
+_FLOATS = (TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
+
+
+class TeacherModule(nn.Module):
+    """A converted teacher.
+
+    Args:
+        body: Maps `(B, *shape)` to the raw score tensor.
+        relation: How logits follow from that tensor, see `Cut`.
+        whole_numbers: The teacher takes integers, so inputs are rounded (straight-through).
+        one_by_one: The body takes one sample at a time and is mapped over the batch.
+    """
+
+    def __init__(self, body: nn.Module, relation: Relation, *, whole_numbers: bool, one_by_one: bool) -> None:
+        super().__init__()
+        self.body = body
+        self.relation: Relation = relation
+        self.whole_numbers = whole_numbers
+        self.one_by_one = one_by_one
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(B, *shape)` float32 in the teacher's input units to `(B, K)` logits."""
+        if self.whole_numbers:
+            x = x + (x.round() - x).detach()
+        if self.one_by_one:
+            raw = torch.vmap(lambda one: self.body(one.unsqueeze(0)).reshape(-1))(x)
+        else:
+            raw = self.body(x).reshape(len(x), -1)
+        return to_logits(raw, self.relation)
+
+
+def convert(prepared: Prepared, input: InputSpec) -> nn.Module:
+    """Convert a prepared teacher.
+
+    Args:
+        prepared: The teacher's body and how it was cut.
+        input: Its data input.
+
+    Returns:
+        A module in evaluation mode without trainable parameters: `(B, *shape)` float32 in the teacher's own
+        units to `(B, K)` logits. It is not yet compared with onnxruntime: `check_parity` does that.
+
+    Raises:
+        UnsupportedTeacherError: An operator has no differentiable counterpart here.
+    """
+    if prepared.fixed_batch not in (None, 1):
+        raise UnsupportedTeacherError(
+            "a model that takes any batch, or one sample at a time",
+            f"one tied to batches of {prepared.fixed_batch}",
+            "export the model with a dynamic batch axis",
+        )
+    body = _convert_body(prepared.body)
+    whole_numbers = input.dtype.startswith(("int", "uint"))
+    module = TeacherModule(
+        body, prepared.cut.relation, whole_numbers=whole_numbers, one_by_one=prepared.fixed_batch == 1
+    )
+    return module.eval().requires_grad_(False)
+
+
+def _convert_body(body: ModelProto) -> nn.Module:
+    from cake_onnx.graph.engine import import_engine
+
+    refuse_unsupported(body)
+    model = claim_operators(end_in_identity(trim_outputs(use_float32(infer_shapes(body)))))
+    try:
+        with warnings.catch_warnings():
+            # onnx2torch wraps arrays it has just copied; torch warns about those that are not writable.
+            warnings.simplefilter("ignore", UserWarning)
+            module: nn.Module = import_engine().convert(model)
+    except (NotImplementedError, ValueError, KeyError, RuntimeError, TypeError, IndexError, AttributeError) as error:
+        raise UnsupportedTeacherError(
+            "operators used in a way that can be converted",
+            f"{type(error).__name__}: {error}",
+            "export the model with other settings, for example a newer opset",
+        ) from error
+    return module
+
+
+def use_float32(model: ModelProto) -> ModelProto:
+    """Store half and double weights as float32; casts between float widths become no-ops in conversion."""
+    result = copy_model(model)
+    for tensor in result.graph.initializer:
+        if tensor.data_type in _FLOATS:
+            values = numpy_helper.to_array(tensor).astype("float32")
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    return result
+
+
+def trim_outputs(model: ModelProto) -> ModelProto:
+    """Drop trailing optional outputs that nobody reads; onnx2torch mistakes them for a batch to index."""
+    result = copy_model(model)
+    read = {name for node in result.graph.node for name in node.input}
+    read |= {value.name for value in result.graph.output}
+    for node in result.graph.node:
+        while len(node.output) > 1 and node.output[-1] not in read:
+            node.output.pop()
+    return result
+
+
+def end_in_identity(model: ModelProto) -> ModelProto:
+    """Let a node with one output make the graph output; onnx2torch returns whole nodes, not their outputs."""
+    result = copy_model(model)
+    output = result.graph.output[0]
+    inner = output.name
+    output.name = f"{inner}_raw_scores"
+    result.graph.node.append(helper.make_node("Identity", [inner], [output.name], name="raw_scores"))
+    return result
+
+
+def claim_operators(model: ModelProto) -> ModelProto:
+    """Move the nodes we convert ourselves to our private domains, and name all nodes alike."""
+    from cake_onnx.graph.operators import registry
+
+    result = copy_model(model)
+    domains = {}
+    for index, node in enumerate(result.graph.node):
+        version = since_version(model, node.domain, node.op_type)
+        if registry.is_ours(node.domain, node.op_type, version):
+            node.domain = registry.own_domain(node.domain, version)
+            domains[node.domain] = version
+        # Any text is a legal ONNX name, but not a legal name of a torch module.
+        node.name = f"n{index}_{node.op_type}"
+    result.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in domains.items())
+    return result
+
+
+def since_version(model: ModelProto, domain: str, op_type: str) -> int:
+    """The version in which an operator got the meaning it has under the model's imports; 1 where unknown."""
+    imported = opset_of(model, domain) or 1
+    try:
+        return int(defs.get_schema(op_type, domain=domain, max_inclusive_version=imported).since_version)
+    except defs.SchemaError:
+        return 1

@@ -1,0 +1,114 @@
+"""How a classifier ends: the walk back from its scores over labels, maps, casts and the activation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from onnx import NodeProto, TensorProto
+
+from cake_onnx.graph.wiring import Wiring, attribute
+
+Activation = Literal["softmax", "log_softmax", "sigmoid", "none"]
+
+_FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
+_SHAPE_ONLY = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Dropout")
+_ACTIVATIONS: dict[str, Activation] = {
+    "Softmax": "softmax",
+    "LogSoftmax": "log_softmax",
+    "Sigmoid": "sigmoid",
+}
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What stands between the raw scores and the graph output.
+
+    Attributes:
+        activation: The function applied last.
+        raw: Tensors that hold the raw scores, nearest to the output first; the later ones differ from the
+            first in shape or float width only.
+        normalised: An L1 `Normalizer` follows the activation (one-vs-rest models of scikit-learn).
+        paired: The graph writes `(1 - p, p)` from one probability p.
+    """
+
+    activation: Activation
+    raw: tuple[str, ...]
+    normalised: bool
+    paired: bool
+
+
+def find_ending(wiring: Wiring, scores: str) -> Ending:
+    """Walk back from the score output to the first operator that computes anything else.
+
+    Args:
+        wiring: Lookup tables of a normalised graph.
+        scores: Name of the score output.
+    """
+    activation: Activation = "none"
+    normalised = paired = False
+    raw: list[str] = []
+    name = scores
+    while True:
+        node = wiring.maker.get(name)
+        if node is None or node.op_type != "ZipMap":
+            raw.append(name)
+        if node is None:
+            break
+        if _only_reshapes(node):
+            name = node.input[0]
+        elif activation == "none" and _is_l1(node):
+            normalised, name = True, node.input[0]
+        elif activation == "none" and (single := _paired_probability(node, wiring)):
+            paired, name = True, single
+        elif activation == "none" and node.op_type in _ACTIVATIONS and _over_classes(node, wiring):
+            activation, raw, name = _ACTIVATIONS[node.op_type], [], node.input[0]
+        else:
+            break
+    if activation == "none" and (normalised or paired):
+        # A normaliser over something unknown is part of the model: keep it, the scores are probabilities.
+        return Ending("none", _before_zipmap(wiring, scores), normalised=False, paired=False)
+    return Ending(activation, tuple(raw), normalised, paired)
+
+
+def _only_reshapes(node: NodeProto) -> bool:
+    if node.op_type == "Cast" and node.domain == "":
+        return attribute(node, "to") in _FLOATS
+    return (node.domain == "" and node.op_type in _SHAPE_ONLY) or _is_zipmap(node)
+
+
+def _is_zipmap(node: NodeProto) -> bool:
+    return node.domain == "ai.onnx.ml" and node.op_type == "ZipMap"
+
+
+def _is_l1(node: NodeProto) -> bool:
+    is_normalizer = node.domain == "ai.onnx.ml" and node.op_type == "Normalizer"
+    return is_normalizer and attribute(node, "norm", "MAX") == "L1"
+
+
+def _paired_probability(node: NodeProto, wiring: Wiring) -> str | None:
+    """p where the node is `Concat(1 - p, p)`, the way scikit-learn's binary models are written."""
+    if node.op_type != "Concat" or len(node.input) != 2:
+        return None
+    complement = wiring.maker.get(node.input[0])
+    if complement is None or complement.op_type != "Sub" or complement.input[1] != node.input[1]:
+        return None
+    one = wiring.constant(complement.input[0])
+    return node.input[1] if one is not None and bool(np.all(one == 1)) else None
+
+
+def _over_classes(node: NodeProto, wiring: Wiring) -> bool:
+    """Whether a softmax runs over the class axis, the only one that is not the batch or of size 1."""
+    if node.op_type == "Sigmoid":
+        return True
+    dims = wiring.dims(node.input[0])
+    axis = attribute(node, "axis")
+    if axis is None or axis in (1, -1):
+        return True
+    return dims is not None and axis == len(dims) - 1
+
+
+def _before_zipmap(wiring: Wiring, scores: str) -> tuple[str, ...]:
+    node = wiring.maker.get(scores)
+    return (node.input[0],) if node is not None and _is_zipmap(node) else (scores,)

@@ -1,0 +1,50 @@
+"""Import onnx2torch without torchvision, which it imports for two detection operators no classifier uses."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+from cake_onnx.errors import UnsupportedTeacherError
+
+_NAMES = ("torchvision", "torchvision.ops")
+
+
+def import_engine() -> ModuleType:
+    """onnx2torch, imported once, whether torchvision is present, absent or broken."""
+    if "onnx2torch" not in sys.modules:
+        with _stand_in():
+            import onnx2torch  # noqa: F401  (the import itself registers the converters)
+    return sys.modules["onnx2torch"]
+
+
+@contextmanager
+def _stand_in() -> Iterator[None]:
+    """A small `torchvision` for the length of one import; afterwards the world sees the truth again."""
+    if "torchvision" in sys.modules:
+        yield
+        return
+    package, ops = (ModuleType(name) for name in _NAMES)
+    for module in (package, ops):
+        module.__spec__ = ModuleSpec(module.__name__, None, is_package=module is package)
+    for function in ("nms", "roi_align", "box_convert"):
+        setattr(ops, function, _refuse)
+    package.ops = ops  # type: ignore[attr-defined]
+    ours = dict(zip(_NAMES, (package, ops), strict=True))
+    sys.modules.update(ours)
+    try:
+        yield
+    finally:
+        for name, module in ours.items():
+            if sys.modules.get(name) is module:
+                del sys.modules[name]
+
+
+def _refuse(*_: Any, **__: Any) -> Any:
+    raise UnsupportedTeacherError(
+        "a classifier", "an operator of object detection (NonMaxSuppression or RoiAlign)", "use a classifier"
+    )

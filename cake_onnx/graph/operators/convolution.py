@@ -1,0 +1,57 @@
+"""Conv, with every kind of padding the specification knows."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cake_onnx.graph.operators.registry import Apply, Bound, DeclinedError, Node, operator
+from cake_onnx.graph.operators.windows import Window, pad_window
+
+_MODULES = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+_FUNCTIONS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
+
+
+@operator("Conv", since=(1, 11, 22))
+def conv(node: Node) -> Bound:
+    """ONNX Conv-22. A stored weight becomes an `nn.ConvNd`, so that others can find and prune it."""
+    weight, bias = node.constant(1), node.constant(2)
+    if weight is None or (node.has(2) and bias is None):
+        window = Window.of(node, node.attribute("kernel_shape") or [])
+        return node.bind(Apply(_conv_computed, window=window, groups=node.attribute("group", 1)), 0, 1, 2)
+    rank = weight.dim() - 2
+    if rank not in _MODULES:
+        raise DeclinedError(f"a convolution over {rank} axes")
+    window = Window.of(node, list(weight.shape[2:]))
+    module = _module(weight, bias, window, node.attribute("group", 1))
+    return node.bind(module if window.symmetric else nn.Sequential(Apply(pad_window, window=window), module), 0)
+
+
+def _module(weight: Tensor, bias: Tensor | None, window: Window, groups: int) -> nn.Module:
+    padding = window.pads[: len(window.kernel)] if window.symmetric else 0
+    module = _MODULES[weight.dim() - 2](
+        weight.shape[1] * groups,
+        weight.shape[0],
+        tuple(window.kernel),  # type: ignore[arg-type]
+        stride=tuple(window.strides),  # type: ignore[arg-type]
+        padding=tuple(padding) if padding else 0,  # type: ignore[arg-type]
+        dilation=tuple(window.dilations),  # type: ignore[arg-type]
+        groups=groups,
+        bias=bias is not None,
+        device="meta",
+    )
+    module.weight = nn.Parameter(weight)
+    module.bias = None if bias is None else nn.Parameter(bias)
+    return module
+
+
+def _conv_computed(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, window: Window, groups: int
+) -> Tensor:
+    known = window.with_kernel(list(weight.shape[2:]))
+    if weight.dim() - 2 not in _FUNCTIONS:
+        raise DeclinedError(f"a convolution over {weight.dim() - 2} axes")
+    apply = _FUNCTIONS[weight.dim() - 2]
+    padded = pad_window(x, known)
+    result: Tensor = apply(padded, weight, bias, known.strides, 0, known.dilations, groups)
+    return result

@@ -1,0 +1,163 @@
+"""Find which output of a classifier holds the class scores, and what kind of scores they are."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
+
+from cake_onnx.errors import UnsupportedTeacherError
+from cake_onnx.graph.ending import Ending, find_ending
+from cake_onnx.graph.specs import OutputKind, OutputSpec
+from cake_onnx.graph.wiring import Wiring, attribute
+
+_FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16)
+_LABELS = (TensorProto.INT64, TensorProto.INT32, TensorProto.STRING)
+_NAME_KEYS = ("names", "classes", "labels", "class_names")
+_SUM_TOLERANCE = 1e-3
+
+
+def choose_scores(model: ModelProto) -> tuple[str, str | None]:
+    """Names of the score output and of the label output, if there is one.
+
+    Args:
+        model: A normalised model.
+
+    Raises:
+        UnsupportedTeacherError: No output, or more than one, can hold the scores.
+    """
+    outputs = list(model.graph.output)
+    candidates = [value.name for value in outputs if _may_be_scores(value)]
+    wiring = Wiring(model.graph)
+    # An output that another one is made from (features, logits beside probabilities) is not the last word.
+    final = [name for name in candidates if not any(_made_from(wiring, other, name) for other in candidates)]
+    if len(final) != 1:
+        listed = ", ".join(f"'{value.name}' ({_kind_name(value)})" for value in outputs)
+        raise UnsupportedTeacherError(
+            "one output with a score for each class",
+            listed or "no output",
+            "export the model with its scores as the only floating-point output",
+        )
+    labels = [value.name for value in outputs if _may_be_label(value)]
+    return final[0], labels[0] if len(labels) == 1 else None
+
+
+def describe_output(
+    model: ModelProto, scores: str, label: str | None, probe: npt.NDArray[np.float32]
+) -> OutputSpec:
+    """What the score output means.
+
+    Args:
+        model: A normalised model.
+        scores: Name of the score output.
+        label: Name of the label output, or None.
+        probe: `(B, C)` scores that onnxruntime gave on random input; C is 1 for a single score.
+
+    Raises:
+        UnsupportedTeacherError: A regression, or a single class.
+    """
+    ending = find_ending(Wiring(model.graph), scores)
+    columns = probe.shape[1]
+    if columns == 1 and ending.activation != "sigmoid":
+        raise UnsupportedTeacherError(
+            "scores of at least two classes, or one sigmoid probability",
+            f"output '{scores}' with one {'class' if ending.activation == 'softmax' else 'number'} a sample, "
+            "as of a regression",
+            "use a classifier as the teacher",
+        )
+    if columns == 0:
+        raise UnsupportedTeacherError("scores of at least two classes", f"an empty output '{scores}'", "check it")
+    classes = max(columns, 2)
+    kind: OutputKind = "logits"
+    if _are_probabilities(ending, probe):
+        kind = "probabilities" if label is None else "label+probabilities"
+    return OutputSpec(scores, label, kind, classes, _class_names(model, scores, label, classes))
+
+
+def _are_probabilities(ending: Ending, probe: npt.NDArray[np.float32]) -> bool:
+    if ending.activation in ("softmax", "sigmoid"):
+        return True
+    if ending.activation == "log_softmax":
+        return False
+    inside = bool(np.all(probe >= -_SUM_TOLERANCE) and np.all(probe <= 1 + _SUM_TOLERANCE))
+    return inside and bool(np.allclose(probe.sum(axis=1), 1.0, atol=_SUM_TOLERANCE))
+
+
+def _may_be_scores(value: ValueInfoProto) -> bool:
+    if value.type.HasField("sequence_type"):
+        return value.type.sequence_type.elem_type.HasField("map_type")
+    tensor_type = value.type.tensor_type
+    return value.type.HasField("tensor_type") and tensor_type.elem_type in _FLOATS
+
+
+def _may_be_label(value: ValueInfoProto) -> bool:
+    return value.type.HasField("tensor_type") and value.type.tensor_type.elem_type in _LABELS
+
+
+def _kind_name(value: ValueInfoProto) -> str:
+    if not value.type.HasField("tensor_type"):
+        return str(value.type.WhichOneof("value"))
+    code = value.type.tensor_type.elem_type
+    return TensorProto.DataType.Name(TensorProto.DataType.ValueType(code)).lower()
+
+
+def _made_from(wiring: Wiring, name: str, source: str) -> bool:
+    return name != source and source in wiring.ancestors([name])
+
+
+def _class_names(model: ModelProto, scores: str, label: str | None, classes: int) -> tuple[str, ...] | None:
+    wiring = Wiring(model.graph)
+    found = _zipmap_keys(wiring.maker.get(scores)) or _metadata_names(model)
+    if found is None and label is not None:
+        found = _label_table(wiring, label)
+    return found if found is not None and len(found) == classes else None
+
+
+def _zipmap_keys(node: NodeProto | None) -> tuple[str, ...] | None:
+    if node is None or node.op_type != "ZipMap":
+        return None
+    return _texts(attribute(node, "classlabels_int64s")) or _texts(attribute(node, "classlabels_strings"))
+
+
+def _texts(values: object) -> tuple[str, ...] | None:
+    if not isinstance(values, Sequence) or not values:
+        return None
+    return tuple(item.decode("utf-8") if isinstance(item, bytes) else str(item) for item in values)
+
+
+def _label_table(wiring: Wiring, label: str) -> tuple[str, ...] | None:
+    """The constant that the label is looked up in, behind casts and reshapes."""
+    node = wiring.maker.get(label)
+    while node is not None and node.op_type in ("Cast", "Reshape", "Identity", "Squeeze", "Flatten"):
+        node = wiring.maker.get(node.input[0])
+    if node is None or node.op_type not in ("ArrayFeatureExtractor", "Gather"):
+        return None
+    table = wiring.constant(node.input[0])
+    return None if table is None else _texts([item for item in table.reshape(-1).tolist()])
+
+
+def _metadata_names(model: ModelProto) -> tuple[str, ...] | None:
+    """Class names that some exporters put into the metadata, as JSON or as a Python literal."""
+    for entry in model.metadata_props:
+        if entry.key in _NAME_KEYS:
+            value = _literal(entry.value)
+            if isinstance(value, dict):
+                value = list(value.values())
+            if isinstance(value, list) and all(isinstance(item, str) for item in value):
+                return tuple(value)
+    return None
+
+
+def _literal(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        pass
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None

@@ -1,0 +1,116 @@
+"""From a teacher as it arrives to a plain graph that a converter can read, in small named steps."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from onnx import ModelProto
+
+from cake_onnx.errors import RunFailedError, UnsupportedTeacherError
+from cake_onnx.graph.batch import batch_axis, free_batch, symbolic_batch
+from cake_onnx.graph.classifiers import spell_out_classifiers
+from cake_onnx.graph.cut import Cut, choose_relation, choose_tensor, take_body, take_tail
+from cake_onnx.graph.ending import find_ending
+from cake_onnx.graph.fold import fold_constants
+from cake_onnx.graph.normalise import normalise
+from cake_onnx.graph.runtime import Array, draw_inputs, open_session, scores
+from cake_onnx.graph.shapes import drop_dead_nodes, infer_shapes, write_reshape_targets
+from cake_onnx.graph.specs import InputSpec, OutputSpec
+from cake_onnx.graph.inspect import is_quantised
+from cake_onnx.graph.wiring import Wiring
+
+_SAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A teacher ready for conversion.
+
+    Attributes:
+        body: Graph from the data input to the raw score tensor: one input, one output, constants folded.
+        tail: Graph from that tensor to all outputs of the teacher, for the student to end in.
+        cut: The tensor between them and what it means.
+        fixed_batch: Batch the body is tied to, None where any batch goes through.
+        quantised: The graph computes with rounded integers.
+    """
+
+    body: ModelProto
+    tail: ModelProto
+    cut: Cut
+    fixed_batch: int | None
+    quantised: bool
+
+
+def prepare(model: ModelProto, input: InputSpec, output: OutputSpec) -> Prepared:
+    """Prepare a teacher for conversion and for grafting its tail on a student.
+
+    Args:
+        model: The teacher with all its weights; it is not changed.
+        input: Its data input.
+        output: Its score output.
+
+    Raises:
+        UnsupportedTeacherError: The graph cannot be cut into a body and a tail.
+    """
+    plain = spell_out_classifiers(normalise(model))
+    freed, fixed = _free(model, plain, input, output)
+    simple = infer_shapes(drop_dead_nodes(write_reshape_targets(fold_constants(freed))))
+    wiring = Wiring(simple.graph)
+    ending = find_ending(wiring, output.scores)
+    tensor = choose_tensor(wiring, ending)
+    body = take_body(simple, tensor)
+    _refuse_constant_body(body, output)
+    relation = choose_relation(ending, output, _columns(body, input, fixed))
+    tail = take_tail(simple, tensor)
+    return Prepared(body, tail, Cut(tensor, relation), fixed, is_quantised(simple))
+
+
+def _free(
+    original: ModelProto, plain: ModelProto, input: InputSpec, output: OutputSpec
+) -> tuple[ModelProto, int | None]:
+    """The first variant that gives at batch 3 what the original gives one by one, else the original's batch."""
+    declared = batch_axis(plain)
+    x = draw_inputs(input, _SAMPLES, seed=1)
+    session = open_session(original.SerializeToString(), threads=1)
+    wanted = np.concatenate([scores(session, input, output, x[i : i + 1]) for i in range(_SAMPLES)])
+    loose = is_quantised(plain)
+    variants = [symbolic_batch(plain)] if not isinstance(declared, int) else []
+    for variant in (*variants, free_batch(plain)):
+        if _gives(variant, input, output, x, wanted, loose=loose):
+            return variant, None
+    return plain, declared if isinstance(declared, int) else 1
+
+
+def _gives(
+    variant: ModelProto, input: InputSpec, output: OutputSpec, x: Array, wanted: Array, *, loose: bool
+) -> bool:
+    try:
+        session = open_session(variant.SerializeToString(), threads=1)
+        found = scores(session, input, output, x)
+    except (UnsupportedTeacherError, RunFailedError, ValueError):
+        return False
+    # Rounding of integers may flip with the batch size; a wrong batch axis differs by far more than this.
+    allowed = (0.1 if loose else 1e-3) * max(1.0, float(np.abs(wanted).max()))
+    return found.shape == wanted.shape and float(np.abs(found - wanted).max()) <= allowed
+
+
+def _refuse_constant_body(body: ModelProto, output: OutputSpec) -> None:
+    wiring = Wiring(body.graph)
+    if body.graph.input[0].name not in wiring.ancestors([body.graph.output[0].name]):
+        raise UnsupportedTeacherError(
+            f"scores '{output.scores}' that depend on the input", "constant scores", "export the model again"
+        )
+
+
+def _columns(body: ModelProto, input: InputSpec, fixed: int | None) -> int:
+    """Raw scores of one sample, as declared or else as onnxruntime gives them."""
+    raw = body.graph.output[0].name
+    dims = Wiring(body.graph).dims(raw)
+    sizes = [size for size in (dims or [])[1:] if isinstance(size, int)]
+    if dims and len(sizes) == len(dims) - 1:
+        return math.prod(sizes)
+    session = open_session(body.SerializeToString(), threads=1)
+    described = OutputSpec(raw, None, "logits", 1, None)
+    return int(scores(session, replace(input), described, draw_inputs(input, fixed or 2, seed=0)).shape[1])

@@ -1,0 +1,248 @@
+"""onnxruntime: the judge of every conversion and export, and the stopwatch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cake_onnx.errors import RunFailedError, UnsupportedTeacherError, UsageError
+from cake_onnx.graph.specs import InputSpec, OutputKind, OutputSpec
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+    from onnxruntime import InferenceSession
+
+Array = npt.NDArray[np.float32]
+
+_LOG_ERRORS_ONLY = 4
+
+
+@dataclass(frozen=True)
+class Latency:
+    """How long one run takes.
+
+    Attributes:
+        batch: Samples a run.
+        median_ms: Median milliseconds of a run.
+        p10_ms: Tenth percentile, milliseconds.
+        p90_ms: Ninetieth percentile, milliseconds.
+        n: Runs measured.
+    """
+
+    batch: int
+    median_ms: float
+    p10_ms: float
+    p90_ms: float
+    n: int
+
+
+def open_session(
+    model: bytes | Path, provider: str = "CPUExecutionProvider", threads: int | None = None
+) -> InferenceSession:
+    """Open a model with exactly one execution provider; there is no silent fallback.
+
+    Args:
+        model: The serialised model, or its file (needed where weights lie beside it).
+        provider: onnxruntime's name of the provider.
+        threads: Threads within an operator, None for onnxruntime's own choice.
+
+    Raises:
+        UsageError: onnxruntime is not installed or has no such provider.
+        UnsupportedTeacherError: onnxruntime refuses the model.
+    """
+    ort = _import_onnxruntime()
+    available = ort.get_available_providers()
+    if provider not in available:
+        raise UsageError(
+            f"execution provider {provider}",
+            f"{', '.join(available)} in this onnxruntime",
+            "install cake-onnx[gpu] for CUDA, or choose the CPU",
+        )
+    options = ort.SessionOptions()
+    options.log_severity_level = _LOG_ERRORS_ONLY
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    content = str(model) if isinstance(model, Path) else model
+    try:
+        session: InferenceSession = ort.InferenceSession(content, options, providers=[provider])
+    except Exception as error:  # onnxruntime's own classes share no public base
+        raise UnsupportedTeacherError(
+            "a model that onnxruntime loads", _first_line(error), "check the file with onnxruntime itself"
+        ) from error
+    if session.get_providers()[0] != provider:
+        raise UsageError(
+            f"a session on {provider}",
+            f"onnxruntime fell back to {session.get_providers()[0]}",
+            "repair the driver installation, or choose the CPU",
+        )
+    return session
+
+
+def scores(session: InferenceSession, input: InputSpec, output: OutputSpec, x: Array) -> Array:
+    """What the model says, one row a sample, in the units of its own score output.
+
+    Args:
+        session: An open model with the signature that `input` and `output` describe.
+        input: The data input.
+        output: The score output.
+        x: `(B, *shape)` in the model's input units; rounded where the model takes integers.
+
+    Returns:
+        `(B, K)` scores. A single-probability output becomes the columns `(1 - p, p)`.
+
+    Raises:
+        RunFailedError: onnxruntime failed on valid input.
+    """
+    fixed = fixed_batch(session, input.name)
+    fed = as_declared(x, input)
+    if fixed is None:
+        return _unpack(_run(session, input, output, fed), len(x), output)
+    rows = [_padded_run(session, input, output, fed[i : i + fixed], fixed) for i in range(0, len(x), fixed)]
+    return np.concatenate(rows)
+
+
+def run_constants(model: ModelProto) -> list[npt.NDArray[Any]]:
+    """All outputs of a model without inputs, in order.
+
+    Raises:
+        UnsupportedTeacherError: onnxruntime refuses the model or cannot run it.
+    """
+    session = open_session(model.SerializeToString(), threads=1)
+    try:
+        return [np.asarray(value) for value in session.run(None, {})]
+    except Exception as error:  # onnxruntime's own classes share no public base
+        raise UnsupportedTeacherError(
+            "constants that onnxruntime can compute", _first_line(error), "simplify the model and export it again"
+        ) from error
+
+
+def probabilities(scores: Array, kind: OutputKind) -> Array:
+    """Class probabilities `(B, K)` from scores `(B, K)`: softmax of logits, everything else as it is."""
+    if kind != "logits":
+        return scores
+    shifted = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True), dtype=np.float32)
+
+
+def as_declared(x: Array, input: InputSpec) -> npt.NDArray[Any]:
+    """`x` in the element type the model declares; rounded and clipped to the type for integers."""
+    dtype = np.dtype(input.dtype)
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        return np.clip(np.rint(x), info.min, info.max).astype(dtype)
+    return x.astype(dtype)
+
+
+def fixed_batch(session: InferenceSession, name: str) -> int | None:
+    """The literal first dimension of an input, None where any batch is taken."""
+    for entry in session.get_inputs():
+        if entry.name == name and entry.shape and isinstance(entry.shape[0], int):
+            return int(entry.shape[0])
+    return None
+
+
+def latency(
+    session: InferenceSession,
+    input: InputSpec,
+    batch_sizes: Sequence[int] = (1, 8, 64),
+    repeats: int = 50,
+    warm_up: int = 5,
+) -> list[Latency]:
+    """Time whole runs, all outputs, on random input within the bounds.
+
+    Args:
+        session: An open model.
+        input: Its data input.
+        batch_sizes: Samples a run; a model with a fixed batch is measured at that batch alone.
+        repeats: Timed runs of each batch size, at least 1.
+        warm_up: Untimed runs before them.
+    """
+    fixed = fixed_batch(session, input.name)
+    rows = []
+    for batch in batch_sizes if fixed is None else (fixed,):
+        feed = {input.name: as_declared(draw_inputs(input, batch, seed=0), input)}
+        for _ in range(warm_up):
+            session.run(None, feed)
+        times = []
+        for _ in range(repeats):
+            start = time.perf_counter()
+            session.run(None, feed)
+            times.append((time.perf_counter() - start) * 1e3)
+        p10, median, p90 = np.percentile(times, (10, 50, 90))
+        rows.append(Latency(batch, float(median), float(p10), float(p90), repeats))
+    return rows
+
+
+def draw_inputs(input: InputSpec, n: int, seed: int) -> Array:
+    """`(n, *shape)` uniform draws within the bounds, whole numbers where the model takes integers."""
+    low, high = bound_arrays(input)
+    drawn = np.random.default_rng(seed).uniform(low, high, (n, *input.shape)).astype(np.float32)
+    return np.rint(drawn) if np.dtype(input.dtype).kind in "iu" else drawn
+
+
+def bound_arrays(input: InputSpec) -> tuple[Array, Array]:
+    """Bounds as two arrays that broadcast against `(B, *shape)`: scalars, one a channel, or one a feature."""
+    low = np.asarray(input.bounds.low, dtype=np.float32)
+    high = np.asarray(input.bounds.high, dtype=np.float32)
+    if len(low) == 1:
+        return low[0], high[0]
+    if input.layout == "NCHW":
+        return low[:, None, None], high[:, None, None]
+    shape = (len(low),) if input.layout == "NHWC" else input.shape
+    return low.reshape(shape), high.reshape(shape)
+
+
+def _import_onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise UsageError(
+            "onnxruntime", "no working installation of it", "install `cake-onnx[cpu]` or `cake-onnx[gpu]`"
+        ) from error
+    return onnxruntime
+
+
+def _run(session: InferenceSession, input: InputSpec, output: OutputSpec, fed: npt.NDArray[Any]) -> Any:
+    try:
+        return session.run([output.scores], {input.name: fed})[0]
+    except Exception as error:  # onnxruntime's own classes share no public base
+        raise RunFailedError(
+            f"onnxruntime to run the model on {list(fed.shape)} {fed.dtype}",
+            _first_line(error),
+            "check the input shape and the batch axis of the model",
+        ) from error
+
+
+def _padded_run(
+    session: InferenceSession, input: InputSpec, output: OutputSpec, chunk: npt.NDArray[Any], fixed: int
+) -> Array:
+    missing = fixed - len(chunk)
+    if missing:
+        chunk = np.concatenate([chunk, np.repeat(chunk[-1:], missing, axis=0)])
+    return _unpack(_run(session, input, output, chunk), fixed, output)[: fixed - missing]
+
+
+def _unpack(raw: Any, batch: int, output: OutputSpec) -> Array:
+    """`(B, K)` from a tensor of any rank or from ZipMap's list of maps."""
+    if isinstance(raw, list):
+        raw = [_in_class_order(row, output) for row in raw]
+    table = np.asarray(raw, dtype=np.float32).reshape(batch, -1)
+    if table.shape[1] == 1 and output.classes == 2:
+        return np.concatenate([1 - table, table], axis=1)
+    return table
+
+
+def _in_class_order(row: dict[Any, float], output: OutputSpec) -> list[float]:
+    # onnxruntime hands maps out sorted by key, which need not be the order of the classes.
+    by_name = {str(key): value for key, value in row.items()}
+    return [by_name[name] for name in output.class_names or by_name]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

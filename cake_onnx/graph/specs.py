@@ -1,0 +1,76 @@
+"""What a classifier takes and gives, without protobuf: the types every other floor talks in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Layout = Literal["NCHW", "NHWC", "flat"]
+OutputKind = Literal["logits", "probabilities", "label+probabilities"]
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Lowest and highest value an input element may take.
+
+    Attributes:
+        low: One number for all features or, for `flat` inputs, one per feature.
+        high: Same length as `low`, each above its `low`.
+        source: Where the numbers came from, for people: `--input-range`, `metadata of the model`,
+            `Scaler node`, `assumed`.
+        assumed: True where nothing in the file and nobody said so; the report repeats it.
+    """
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    source: str
+    assumed: bool
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """The one data input of a classifier.
+
+    Attributes:
+        name: Name in the graph.
+        shape: One sample without the batch axis, for example `(1, 28, 28)`; dynamic axes are resolved.
+        dtype: numpy name of the declared element type, for example `float32` or `uint8`.
+        layout: `NCHW` or `NHWC` for three axes that look like an image, else `flat`.
+        bounds: Range of the values.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    layout: Layout
+    bounds: Bounds
+
+    @property
+    def image_shape(self) -> tuple[int, int, int] | None:
+        """`(channels, height, width)` of an image-like input, None for `flat`."""
+        if self.layout == "NCHW":
+            channels, height, width = self.shape
+            return channels, height, width
+        if self.layout == "NHWC":
+            height, width, channels = self.shape
+            return channels, height, width
+        return None
+
+
+@dataclass(frozen=True)
+class OutputSpec:
+    """What a classifier says.
+
+    Attributes:
+        scores: Name of the graph output that holds the scores.
+        label: Name of the graph output that holds the label, or None.
+        kind: What the scores are.
+        classes: Number of classes K, at least 2.
+        class_names: K names where the file tells them, else None.
+    """
+
+    scores: str
+    label: str | None
+    kind: OutputKind
+    classes: int
+    class_names: tuple[str, ...] | None

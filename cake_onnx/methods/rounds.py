@@ -1,0 +1,228 @@
+"""Rounds of diffuse, bank, distil: the student is taught while the samples are still moving."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cake_onnx import progress as tell
+from cake_onnx.bank import Bank, Samples
+from cake_onnx.devices import generator
+from cake_onnx.diffuse import Diffusion, diffuse, draw_wanted
+from cake_onnx.distill import Apprentice, Distillation, apprentice_for_rounds, learn_round
+from cake_onnx.errors import RunFailedError
+from cake_onnx.methods.training import Checkpoints, Lesson, NoCheckpoints, Point, Training
+
+_TIMED_ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class RoundSettings:
+    """The defaults of `--method rounds`.
+
+    Attributes:
+        samples: Samples diffused a round.
+        group: Samples of a contrastive group; fewer where there are fewer classes.
+        replay: Share of them that start from the bank, once there is one; the others start from the pool.
+        pool: Most prior samples drawn at the start.
+        pool_elements: Most numbers in the pool, which shortens it for large inputs.
+        bank: Most samples kept.
+        bank_elements: Most numbers in the bank.
+        diffusion: How samples travel.
+        distillation: How the student learns.
+    """
+
+    samples: int = 250
+    group: int = 10
+    replay: float = 0.5
+    pool: int = 20_000
+    pool_elements: int = 24_000_000
+    bank: int = 100_000
+    bank_elements: int = 200_000_000
+    diffusion: Diffusion = field(default_factory=Diffusion)
+    distillation: Distillation = field(default_factory=Distillation)
+
+    @property
+    def passes(self) -> float:
+        """Teacher passes of one round: every step one, and a half for each label."""
+        return (
+            self.samples * (self.diffusion.steps + 0.5)
+            + 0.5 * self.distillation.steps * self.distillation.batch
+        )
+
+
+class Rounds:
+    """One run of the method over a lesson.
+
+    Args:
+        lesson: Teacher, student, prior and the rest.
+        total: Rounds the whole run will have; the learning rate falls to 0 over them.
+        settings: The defaults.
+    """
+
+    def __init__(self, lesson: Lesson, total: int, settings: RoundSettings | None = None) -> None:
+        self.lesson, self.total, self.settings = lesson, total, settings or RoundSettings()
+        self.teacher = lesson.device.wrap(lesson.teacher)
+        self.student = lesson.device.wrap(lesson.student)
+        self.apprentice: Apprentice = apprentice_for_rounds(
+            lesson.student, self.student, self.settings.distillation
+        )
+        numel = math.prod(lesson.shape)
+        self.bank = Bank(
+            max(1000, min(self.settings.bank, self.settings.bank_elements // numel)), lesson.shape
+        )
+        self.pool = self._draw_pool(
+            max(500, min(self.settings.pool, self.settings.pool_elements // numel, 100 * total))
+        )
+        self.spread = self._spread_of_logits()
+
+    def play(self, index: int) -> tuple[Point, Samples]:
+        """Round `index`: diffuse a batch to the boundary, bank it, teach the student."""
+        draw = generator(self.lesson.seed, "round", 0, index)
+        halfway, end = self._diffuse(index, draw)
+        self.bank.add(halfway.x, draw)
+        self.bank.add(end.x, draw)
+        loss, agreement = learn_round(
+            self.apprentice,
+            self.teacher,
+            self.bank,
+            self.pool,
+            self.lesson.prior,
+            self.settings.distillation,
+            index / self.total,
+            1 / self.total,
+            self.lesson.device.torch_device,
+            draw,
+        )
+        return Point(index + 1, (index + 1) * self.settings.passes, loss, agreement), end
+
+    def state(self) -> dict[str, Tensor]:
+        """All that a checkpoint needs beside the seed."""
+        return self.apprentice.state() | {f"bank.{name}": value for name, value in self.bank.state().items()}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Take back what `state` gave."""
+        self.apprentice.restore(tensors)
+        self.bank.restore(
+            {name.removeprefix("bank."): v for name, v in tensors.items() if name.startswith("bank.")}
+        )
+
+    def _diffuse(self, index: int, draw: torch.Generator) -> tuple[Samples, Samples]:
+        settings, place = self.settings, self.lesson.device.torch_device
+        group = min(settings.group, self.lesson.classes)
+        groups = max(1, settings.samples // group)
+        wanted = draw_wanted(groups, group, self.lesson.classes, draw)
+        replayed = round(groups * group * settings.replay) if len(self.bank) else 0
+        fresh = self.pool[torch.randint(len(self.pool), (groups * group - replayed,), generator=draw)]
+        start = torch.cat([self.bank.draw(replayed, draw), fresh]) if replayed else fresh
+        start = start[torch.randperm(len(start), generator=draw)]
+        return diffuse(
+            self.teacher,
+            self.student,
+            self.lesson.prior,
+            self.lesson.bounds,
+            start.to(place),
+            wanted.to(place),
+            self.spread,
+            settings.diffusion,
+            draw,
+            index,
+        )
+
+    def _draw_pool(self, size: int) -> Tensor:
+        draw = generator(self.lesson.seed, "pool", 0)
+        return torch.cat([self.lesson.prior.draw(min(500, size - i), draw) for i in range(0, size, 500)])
+
+    def _spread_of_logits(self) -> Tensor:
+        with torch.no_grad():
+            place = self.lesson.device.torch_device
+            logits = torch.cat([self.teacher(x.to(place)) for x in self.pool[:2000].split(250)])
+        spread = (logits - logits.mean(1, keepdim=True)).std()
+        if not torch.isfinite(spread) or spread == 0:
+            raise RunFailedError(
+                "a teacher whose logits vary over the prior's samples",
+                f"a spread of {spread.item()}",
+                "state the input's true range with `--input-range LO,HI`",
+            )
+        return spread
+
+
+def train_in_rounds(
+    lesson: Lesson,
+    total: int,
+    report: tell.Report = tell.silent,
+    checkpoints: Checkpoints | None = None,
+    settings: RoundSettings | None = None,
+) -> Training:
+    """Run all rounds, from the last checkpoint if there is one.
+
+    Raises:
+        RunFailedError: Numbers overflowed.
+        KeyboardInterrupt: `report` asked to stop; the state was saved.
+    """
+    checkpoints = checkpoints or NoCheckpoints()
+    run, curve, examples = Rounds(lesson, total, settings), list[Point](), None
+    saved = checkpoints.load()
+    if saved is not None:
+        run.restore(saved[0])
+        curve, examples = _recall(*saved)
+    for index in range(len(curve), total):
+        try:
+            report(tell.Progress("distil", index, total, _note(curve)))
+        except KeyboardInterrupt:
+            # Between rounds the state is whole; in the middle of one it would not be.
+            if examples is not None:
+                checkpoints.save(run.state() | _examples_state(examples), _facts(curve))
+            raise
+        point, examples = run.play(index)
+        curve.append(point)
+        if checkpoints.due():
+            checkpoints.save(run.state() | _examples_state(examples), _facts(curve))
+    report(tell.Progress("distil", total, total, _note(curve)))
+    assert examples is not None
+    return Training(total, curve[-1].passes, tuple(curve), examples)
+
+
+def rounds_within(lesson: Lesson, minutes: float, settings: RoundSettings | None = None) -> int:
+    """How many rounds fit into a time, from timing a few on a copy of the student, which is thrown away."""
+    trial = Rounds(_with_copied_student(lesson), 1000, settings)
+    trial.play(0)
+    start = time.perf_counter()
+    for index in range(1, 1 + _TIMED_ROUNDS):
+        trial.play(index)
+    return max(1, int(60 * minutes * _TIMED_ROUNDS / (time.perf_counter() - start)))
+
+
+def _with_copied_student(lesson: Lesson) -> Lesson:
+    return Lesson(**{**lesson.__dict__, "student": copy.deepcopy(lesson.student)})
+
+
+def _note(curve: list[Point]) -> str:
+    return f"agreement {curve[-1].agreement:.1%}" if curve else ""
+
+
+def _facts(curve: list[Point]) -> dict[str, Any]:
+    return {"curve": [[p.round, p.passes, p.loss, p.agreement] for p in curve]}
+
+
+def _examples_state(examples: Samples) -> dict[str, Tensor]:
+    return {
+        "examples.x": examples.x,
+        "examples.logits": examples.logits,
+        "examples.wanted": examples.wanted,
+        "examples.travelled": examples.travelled,
+    }
+
+
+def _recall(tensors: dict[str, Tensor], facts: dict[str, Any]) -> tuple[list[Point], Samples]:
+    curve = [
+        Point(int(round_), passes, loss, agreement) for round_, passes, loss, agreement in facts["curve"]
+    ]
+    parts = [tensors[f"examples.{name}"] for name in ("x", "logits", "wanted", "travelled")]
+    return curve, Samples(parts[0], parts[1], parts[2], parts[3], curve[-1].round - 1)

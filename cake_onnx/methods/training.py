@@ -1,0 +1,92 @@
+"""What both methods have in common: what they need, what they give, and how they can be interrupted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from cake_onnx.bank import Samples
+from cake_onnx.devices import Device
+from cake_onnx.priors import Prior, ValueRange
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Everything a method works on.
+
+    Attributes:
+        teacher: `(B, *shape)` to logits `(B, K)`, on the device, no gradient for its weights.
+        student: The same for the student; trained in place.
+        prior: Where samples start and may go.
+        bounds: Range of the input, on the device.
+        shape: One input without batch.
+        classes: K.
+        device: Where and in which precision.
+        seed: All randomness follows from it.
+    """
+
+    teacher: nn.Module
+    student: nn.Module
+    prior: Prior
+    bounds: ValueRange
+    shape: tuple[int, ...]
+    classes: int
+    device: Device
+    seed: int
+
+
+@dataclass(frozen=True)
+class Point:
+    """The state after a round: rounds done, teacher passes so far, mean loss and agreement of that round."""
+
+    round: int
+    passes: float
+    loss: float
+    agreement: float
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a method did.
+
+    Attributes:
+        rounds: Rounds (or sets) done.
+        passes: Teacher passes: forward and input gradient of a sample is one, a forward alone half.
+        curve: One point a round (for `paper`: one an epoch).
+        examples: Samples of the last round, at the boundary.
+    """
+
+    rounds: int
+    passes: float
+    curve: tuple[Point, ...]
+    examples: Samples
+
+
+class Checkpoints(Protocol):
+    """Where a method leaves its state between rounds, so that a broken run can go on."""
+
+    def due(self) -> bool:
+        """Whether it is time to save again."""
+
+    def save(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """Keep the state; replaces the one before."""
+
+    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The last state, or None at the start of a run."""
+
+
+class NoCheckpoints:
+    """Keeps nothing: the default of the library."""
+
+    def due(self) -> bool:
+        """Never."""
+        return False
+
+    def save(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """Does nothing."""
+
+    def load(self) -> None:
+        """There is nothing to load."""
+        return

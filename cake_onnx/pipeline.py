@@ -1,0 +1,198 @@
+"""The order of things. `compress` is the method as a page of prose; the floors below do the work."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+
+from cake_onnx import progress as tell
+from cake_onnx.config import Config, to_toml
+from cake_onnx.diffuse import Published
+from cake_onnx.evaluation import load_evaluation
+from cake_onnx.graph.check import Parity
+from cake_onnx.graph.export import check_export, export_student
+from cake_onnx.graph.runtime import open_session
+from cake_onnx.judge import Side, Verdict, held_out_suites, judge
+from cake_onnx.methods.lesson import choose_student, prepare_lesson
+from cake_onnx.methods.paper import train_as_published
+from cake_onnx.methods.rounds import rounds_within, train_in_rounds
+from cake_onnx.methods.training import Checkpoints, Lesson, Training
+from cake_onnx.report.assemble import Run, Subject, assemble, assumptions
+from cake_onnx.report.gallery import draw_pictures
+from cake_onnx.report.measures import CurvePoint
+from cake_onnx.report.model import Report
+from cake_onnx.report.pictures import Pictures
+from cake_onnx.students import Student
+from cake_onnx.teacher import Teacher, load_teacher
+
+#: Judging may take this share of the teacher passes that the run took.
+JUDGING_SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a compression gives.
+
+    Attributes:
+        model: The student as a serialised ONNX model, a drop-in for the teacher.
+        report: Everything measured.
+        pictures: The arrays behind the pictures of the page.
+        config: The options with everything that was decided on the way, such as the number of rounds.
+    """
+
+    model: bytes
+    report: Report
+    pictures: Pictures
+    config: Config
+
+    @property
+    def passed(self) -> bool:
+        """True when every gate held."""
+        return self.report.passed
+
+
+def compress(
+    path: str | Path,
+    config: Config | None = None,
+    report: tell.Report = tell.silent,
+    checkpoints: Checkpoints | None = None,
+) -> Result:
+    """Make a smaller classifier that behaves like the one in `path`, without data.
+
+    Reads the model (and the file named by `config.eval`) and writes nothing.
+
+    Args:
+        path: An ONNX classifier.
+        config: Options; the defaults fit every teacher.
+        report: Called at every step forward.
+        checkpoints: Where the state is left between rounds, so that a broken run can go on.
+
+    Raises:
+        UsageError: The path or an option cannot be used as given.
+        UnsupportedTeacherError: The file is not a classifier that can be distilled.
+        RunFailedError: Numbers overflowed, or the exported student does not do what the trained one does.
+    """
+    config, clock = config or Config(), Clock()
+
+    report(tell.Progress("read", 0, 1))
+    teacher = load_teacher(Path(path), config.input_range, config.mean, config.std)
+    evaluation = load_evaluation(config.eval, teacher.input, teacher.output.classes) if config.eval else None
+    student = choose_student(teacher, config)
+    lesson, prior_reason = prepare_lesson(teacher, student, config)
+    config = plan(config, lesson)
+    report(tell.Progress("read", 1, 1, f"parity with onnxruntime: {teacher.parity}"))
+    clock.lap("read")
+
+    training = train(lesson, config, report, checkpoints)
+    clock.lap("distil")
+
+    report(tell.Progress("export", 0, 1))
+    model, parity = export(teacher, student)
+    report(tell.Progress("export", 1, 1, f"parity with onnxruntime: {parity}"))
+    clock.lap("export")
+
+    size = int(min(2000, max(300, JUDGING_SHARE * training.passes / 13)))
+    suites = held_out_suites(
+        lesson.teacher,
+        lesson.prior,
+        teacher.input,
+        lesson.classes,
+        config.seed,
+        size,
+        lesson.device.torch_device,
+    )
+    sides = [
+        Side(session, teacher.input, teacher.output) for session in (teacher.session, open_session(model))
+    ]
+    verdict = judge(sides[0], sides[1], suites, evaluation, config.min_agreement, report)
+    clock.lap("judge")
+
+    story = _tell(teacher, student, lesson, prior_reason, config, training, model, parity, verdict, clock)
+    return Result(model, story, draw_pictures(sides[0], sides[1], suites[0].x), config)
+
+
+def plan(config: Config, lesson: Lesson) -> Config:
+    """Fix the number of rounds, so that a repetition does what this run does."""
+    rounds = config.planned_rounds
+    if config.max_minutes is not None:
+        rounds = min(rounds, rounds_within(lesson, config.max_minutes))
+    return config.model_copy(update={"rounds": rounds, "max_minutes": None})
+
+
+def train(
+    lesson: Lesson, config: Config, report: tell.Report, checkpoints: Checkpoints | None = None
+) -> Training:
+    """The method itself."""
+    if config.method == "paper":
+        settings = Published(sets=config.planned_rounds, langevin=config.langevin)
+        return train_as_published(lesson, settings, report, checkpoints)
+    return train_in_rounds(lesson, config.planned_rounds, report, checkpoints)
+
+
+def export(teacher: Teacher, student: Student) -> tuple[bytes, Parity]:
+    """The student as an ONNX drop-in for its teacher, compared with the student in torch."""
+    provenance = {
+        "teacher_sha256": teacher.file.sha256,
+        "student_family": student.family,
+        "student_parameters": str(student.parameters),
+    }
+    module = student.module.cpu().eval()
+    model = export_student(
+        module, teacher.file.model, teacher.prepared, teacher.input, teacher.output, provenance
+    )
+    return model, check_export(module, model, teacher.prepared, teacher.input, teacher.output)
+
+
+class Clock:
+    """Seconds of each stage."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """End a stage and begin the next."""
+        now = time.perf_counter()
+        self.laps[stage], self._last = now - self._last, now
+
+
+def _tell(
+    teacher: Teacher,
+    student: Student,
+    lesson: Lesson,
+    prior_reason: str,
+    config: Config,
+    training: Training,
+    model: bytes,
+    parity: Parity,
+    verdict: Verdict,
+    clock: Clock,
+) -> Report:
+    run = Run(
+        method=config.method,
+        rounds=training.rounds,
+        passes=training.passes,
+        curve=tuple(CurvePoint(**point.__dict__) for point in training.curve),
+        seconds=clock.laps,
+        seed=config.seed,
+        device=str(lesson.device),
+    )
+    return assemble(
+        teacher=Subject.of_file(teacher.file),
+        student=Subject.of_bytes("model.onnx", model),
+        family=student.family,
+        chosen_because=student.reason,
+        input=teacher.input,
+        output=teacher.output,
+        conversion=teacher.parity,
+        export=parity,
+        verdict=verdict,
+        run=run,
+        assumptions=assumptions(
+            teacher.input, f"Samples start from {lesson.prior}, because {prior_reason}.", verdict
+        ),
+        command=f"cake-onnx compress {teacher.file.path.name} --config config.toml",
+        config_text=to_toml(config),
+    )

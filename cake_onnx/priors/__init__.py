@@ -1,0 +1,17 @@
+"""Where samples start and where they may go: the prior over the teacher's inputs."""
+
+from cake_onnx.priors.base import Prior, ValueRange
+from cake_onnx.priors.choose import build_prior, looks_like_flattened_image
+from cake_onnx.priors.image import ImagePrior
+from cake_onnx.priors.vector import GaussianPrior, TabularPrior, UniformPrior
+
+__all__ = [
+    "GaussianPrior",
+    "ImagePrior",
+    "Prior",
+    "TabularPrior",
+    "UniformPrior",
+    "ValueRange",
+    "build_prior",
+    "looks_like_flattened_image",
+]

@@ -1,0 +1,116 @@
+"""Pictures drawn by procedure, all `(n, channels, height, width)` in [0, 1], all from one generator."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def draw_texture(n: int, channels: int, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """Smooth random fields: noise of several octaves through a sigmoid of random gain and offset."""
+    field = _octaves(n, size, generator)
+    gain = torch.exp(_uniform(n, 0.0, 2.0, generator))
+    offset = _uniform(n, -1.5, 1.5, generator)
+    return _paint(torch.sigmoid(gain * (field + offset)), channels, generator)
+
+
+def draw_leaves(n: int, channels: int, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """Dead leaves: eight shapes of random grey over one another, on plain ground."""
+    picture = _uniform(n, 0.0, 1.0, generator).expand(n, *size).clone()
+    for _ in range(8):
+        mask = _superellipse(n, size, generator, largest=0.9)
+        picture = picture + mask * (_uniform(n, 0.0, 1.0, generator) - picture)
+    return _paint(picture, channels, generator)
+
+
+def draw_object(n: int, channels: int, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """One thing on plain ground: a union of soft shapes, often mirrored, textured, dark or bright."""
+    union = torch.zeros(n, *size)
+    for index in range(4):
+        present = 1.0 if index == 0 else (_uniform(n, 0.0, 1.0, generator) < 0.6).float()
+        union = torch.maximum(union, present * _superellipse(n, size, generator, largest=0.8))
+    mirrored = _uniform(n, 0.0, 1.0, generator) < 0.6
+    union = torch.where(mirrored, torch.maximum(union, union.flip(-1)), union)
+    texture = torch.sigmoid(_uniform(n, 0.0, 3.0, generator) * _octaves(n, size, generator))
+    strength = _uniform(n, 0.0, 1.0, generator)
+    inside = _uniform(n, 0.3, 1.0, generator) * (1 - strength + strength * texture)
+    return _paint(_on_ground(union, inside, generator), channels, generator)
+
+
+def draw_strokes(n: int, channels: int, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """Line drawings: one to four curved strokes of one pen on plain ground."""
+    rows, columns = _grid(size)
+    pen = _uniform(n, 0.04, 0.2, generator)
+    ink = torch.zeros(n, *size)
+    for index in range(4):
+        present = 1.0 if index == 0 else (_uniform(n, 0.0, 1.0, generator) < 0.5).float()
+        control = torch.rand(n, 3, 2, generator=generator) * 1.6 - 0.8
+        nearest = torch.full((n, *size), math.inf)
+        for t in torch.linspace(0, 1, 2 * max(size) // 3 + 2).tolist():
+            weights = torch.tensor([(1 - t) ** 2, 2 * t * (1 - t), t * t])
+            point = (control * weights[None, :, None]).sum(1)
+            distance = torch.hypot(rows - point[:, 0, None, None], columns - point[:, 1, None, None])
+            nearest = torch.minimum(nearest, distance)
+        edge = 2.0 / max(size)
+        ink = torch.maximum(ink, present * torch.sigmoid((pen - nearest) / (0.5 * edge)))
+    return _paint(_on_ground(ink, _uniform(n, 0.5, 1.0, generator), generator), channels, generator)
+
+
+def _on_ground(mask: Tensor, inside: Tensor, generator: torch.Generator) -> Tensor:
+    """Lay `inside` over a ground that is black, white or grey, black being the likeliest; invert for white."""
+    n = mask.shape[0]
+    ground = (_uniform(n, 0.0, 1.0, generator) < 0.25).float() * _uniform(n, 0.0, 1.0, generator)
+    picture = ground + mask * (inside - ground)
+    return torch.where(_uniform(n, 0.0, 1.0, generator) < 0.25, 1 - picture, picture)
+
+
+def _paint(grey: Tensor, channels: int, generator: torch.Generator) -> Tensor:
+    """Give `(n, H, W)` its channels: every channel its own random ramp between two tones for three images of four."""
+    n = grey.shape[0]
+    images = grey[:, None].expand(n, channels, *grey.shape[1:])
+    if channels == 1:
+        return images.contiguous()
+    ends = torch.rand(2, n, channels, 1, 1, generator=generator)
+    coloured = ends[0] + images * (ends[1] - ends[0])
+    keep = torch.rand(n, 1, 1, 1, generator=generator) < 0.25
+    return torch.where(keep, images, coloured)
+
+
+def _octaves(n: int, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """Sum of upsampled noise at sides 2, 4, 8, … with random falloff, `(n, H, W)`, zero mean and unit spread."""
+    falloff = _uniform(n, 0.3, 1.0, generator)[:, None]
+    field = torch.zeros(n, 1, *size)
+    side, weight = 2, torch.ones(n, 1, 1, 1)
+    while side <= max(size):
+        noise = torch.randn(n, 1, side, side, generator=generator)
+        field = field + weight * F.interpolate(noise, size=size, mode="bilinear", align_corners=False)
+        side, weight = side * 2, weight * falloff
+    field = field[:, 0]
+    spread = field.flatten(1).std(1).clamp_min(1e-6)[:, None, None]
+    return (field - field.flatten(1).mean(1)[:, None, None]) / spread
+
+
+def _superellipse(n: int, size: tuple[int, int], generator: torch.Generator, largest: float) -> Tensor:
+    """Soft masks `(n, H, W)`: |x'/a|^p + |y'/b|^p < 1, turned and moved; p from diamond to box."""
+    rows, columns = _grid(size)
+    angle = _uniform(n, 0.0, math.pi, generator)
+    y = rows - _uniform(n, -0.7, 0.7, generator)
+    x = columns - _uniform(n, -0.7, 0.7, generator)
+    along = (x * torch.cos(angle) + y * torch.sin(angle)) / _uniform(n, 0.1, largest, generator)
+    across = (y * torch.cos(angle) - x * torch.sin(angle)) / _uniform(n, 0.1, largest, generator)
+    power = _uniform(n, 1.0, 6.0, generator)
+    radius = (along.abs().clamp_min(1e-3) ** power + across.abs().clamp_min(1e-3) ** power) ** (1 / power)
+    return torch.sigmoid((1 - radius) * 0.25 * max(size))
+
+
+def _grid(size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Row and column coordinates in [-1, 1], `(1, H, 1)` and `(1, 1, W)`."""
+    return torch.linspace(-1, 1, size[0])[None, :, None], torch.linspace(-1, 1, size[1])[None, None, :]
+
+
+def _uniform(n: int, low: float, high: float, generator: torch.Generator) -> Tensor:
+    """`(n, 1, 1)` uniform numbers."""
+    return low + (high - low) * torch.rand(n, 1, 1, generator=generator)

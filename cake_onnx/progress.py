@@ -1,0 +1,30 @@
+"""How the library tells what it is doing: it calls back, and only the command line draws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One step forward.
+
+    Attributes:
+        stage: What is being done, for people.
+        done: Units done, from 0 to `total`.
+        total: Units of the whole stage.
+        note: The number that matters now, for people; may be empty.
+    """
+
+    stage: str
+    done: int
+    total: int
+    note: str = ""
+
+
+Report = Callable[[Progress], None]
+
+
+def silent(progress: Progress) -> None:
+    """The default callback: says nothing."""

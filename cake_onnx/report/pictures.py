@@ -1,0 +1,250 @@
+"""The synthetic samples, shown: tiles for images, decision regions for two features, strips for the rest."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import hsv_to_rgb, to_rgba
+from matplotlib.image import imsave
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from cake_onnx.report.figures import INK, PAPER, WARN, Image, drawing, to_image
+
+TILES = 40
+_TILE_SIDE = 64
+_STRIP_ROWS = 120
+_STRIP_COLUMNS = 256
+_POINTS = 1500
+_COLOURS = (
+    "#4c78a8", "#f58518", "#54a24b", "#b279a2", "#eeca3b", "#72b7b2", "#e45756", "#9d755d", "#ff9da6",
+    "#8a8a86",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Winning class of both models on a grid over two features.
+
+    Attributes:
+        x: Rising values of the first feature `(W,)`.
+        y: Rising values of the second feature `(H,)`.
+        teacher: Class at `(y[i], x[j])`, integers `(H, W)`.
+        student: The same of the student `(H, W)`.
+    """
+
+    x: NDArray[np.floating]
+    y: NDArray[np.floating]
+    teacher: NDArray[np.integer]
+    student: NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Arrays behind the pictures of the page.
+
+    Attributes:
+        samples: Synthetic samples `(N, *shape)` in the teacher's layout and range; N may be 0.
+        teacher: Class the teacher gives each `(N,)`.
+        student: Class the student gives each `(N,)`.
+        layout: `NCHW`, `NHWC` or `flat`.
+        low: Lowest value: one number, or one per channel or feature.
+        high: Highest value, as long as `low`.
+        regions: For two features, the decisions of both over the plane.
+    """
+
+    samples: NDArray[np.generic]
+    teacher: NDArray[np.integer]
+    student: NDArray[np.integer]
+    layout: Literal["NCHW", "NHWC", "flat"]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    regions: Regions | None = None
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One synthetic image with what both models call it.
+
+    Attributes:
+        image: Picture of the sample.
+        teacher: Class of the teacher.
+        student: Class of the student.
+    """
+
+    image: Image
+    teacher: int
+    student: int
+
+
+def tiles(pictures: Pictures, limit: int = TILES) -> list[Tile]:
+    """Up to `limit` samples as small pictures, spread over the teacher's classes; none for `flat` inputs.
+
+    Longer sides than 64 pixels are averaged down, so a page of 224 by 224 samples stays small. One
+    channel is grey, three are colour, any other number is shown as the mean of the channels.
+    """
+    if pictures.layout == "flat":
+        return []
+    chosen = _spread(pictures.teacher, limit)
+    out = []
+    for index in chosen:
+        pixels = _pixels(pictures, index)
+        height, width = pixels.shape[:2]
+        uri = _png_uri(pixels)
+        alt = f"Synthetic sample {index + 1}"
+        out.append(
+            Tile(Image(uri, alt, width, height), int(pictures.teacher[index]), int(pictures.student[index]))
+        )
+    return out
+
+
+def region_maps(pictures: Pictures) -> tuple[Image, Image] | None:
+    """Decision regions of teacher and student with the samples on top; None without regions."""
+    regions = pictures.regions
+    if regions is None:
+        return None
+    named = (regions.teacher, regions.student, pictures.teacher, pictures.student)
+    colours = _class_colours(1 + max(int(classes.max(initial=0)) for classes in named))
+    differ = 100 * float((regions.teacher != regions.student).mean())
+    told = f"Student: decision regions, which differ from the teacher's on {differ:.1f}% of the area shown."
+    first = "Teacher: decision regions."
+    return (
+        _region_map(pictures, regions, regions.teacher, pictures.teacher, colours, first),
+        _region_map(pictures, regions, regions.student, pictures.student, colours, told),
+    )
+
+
+def strips(pictures: Pictures) -> Image | None:
+    """Samples as rows and features as columns, sorted by the teacher's class; None for images and no samples.
+
+    Each value is shown as its place between the lowest and highest allowed. More than 120 rows are thinned
+    out, more than 256 features are averaged in runs.
+    """
+    if pictures.layout != "flat" or len(pictures.samples) == 0:
+        return None
+    chosen = _spread(pictures.teacher, _STRIP_ROWS)
+    chosen.sort(key=lambda index: (int(pictures.teacher[index]), index))
+    values = _unit(pictures, pictures.samples[chosen].reshape(len(chosen), -1))
+    features = values.shape[1]
+    values = _averaged(values, min(features, _STRIP_COLUMNS), axis=1)
+    classes = pictures.teacher[chosen]
+    with drawing(7.2, 3.0) as figure:
+        axes = figure.add_subplot()
+        axes.grid(visible=False)
+        shown = axes.imshow(
+            values, aspect="auto", cmap="cividis", vmin=0, vmax=1, interpolation="nearest",
+            extent=(0, features, len(chosen), 0),
+        )  # fmt: skip
+        for row in np.flatnonzero(np.diff(classes)) + 1:
+            axes.axhline(float(row), color=PAPER, linewidth=1.0)
+        axes.yaxis.set_ticks([])
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        axes.set_xlabel("feature")
+        axes.set_ylabel("samples, by class")
+        bar = figure.colorbar(shown, ax=axes, fraction=0.03, pad=0.02, ticks=[0, 1])
+        bar.ax.set_yticklabels(["lowest", "highest"])
+        kinds = len(np.unique(classes))
+        alt = f"{len(chosen)} synthetic samples as rows: {features} features, {kinds} classes."
+        return to_image(figure, alt)
+
+
+def _points(axes: Axes, pictures: Pictures, own: NDArray[np.integer], colours: NDArray[np.floating]) -> None:
+    if len(pictures.samples) == 0:
+        return
+    keep = _thinned(len(pictures.samples), _POINTS)
+    at = np.asarray(pictures.samples, dtype=np.float64).reshape(len(pictures.samples), -1)[keep]
+    axes.scatter(at[:, 0], at[:, 1], s=9, c=colours[own[keep]], edgecolors=PAPER, linewidths=0.35)
+    wrong = pictures.teacher[keep] != pictures.student[keep]
+    axes.scatter(at[wrong, 0], at[wrong, 1], s=26, facecolors="none", edgecolors=WARN, linewidths=1.0)
+
+
+def _region_map(
+    pictures: Pictures,
+    regions: Regions,
+    grid: NDArray[np.integer],
+    own: NDArray[np.integer],
+    colours: NDArray[np.floating],
+    alt: str,
+) -> Image:
+    left, right, bottom, top = (float(v) for v in (regions.x[0], regions.x[-1], regions.y[0], regions.y[-1]))
+    with drawing(4.4, 3.9) as figure:
+        axes = figure.add_subplot()
+        axes.grid(visible=False)
+        axes.imshow(
+            colours[grid], extent=(left, right, bottom, top), origin="lower", aspect="auto", alpha=0.4,
+            interpolation="nearest",
+        )  # fmt: skip
+        classes = np.unique(grid)
+        if len(classes) <= len(_COLOURS):
+            for one in classes[1:]:
+                inside = (grid == one).astype(np.float64)
+                axes.contour(regions.x, regions.y, inside, levels=[0.5], colors=[INK], linewidths=0.8)
+        _points(axes, pictures, own, colours)
+        axes.set(xlim=(left, right), ylim=(bottom, top), xlabel="first feature", ylabel="second feature")
+        return to_image(figure, alt)
+
+
+def _class_colours(classes: int) -> NDArray[np.floating]:
+    """RGBA of each class `(K, 4)`: ten hand-picked ones, then evenly spread hues."""
+    if classes <= len(_COLOURS):
+        return np.array([to_rgba(colour) for colour in _COLOURS[:classes]])
+    hues = (np.arange(classes) * 0.618034) % 1.0
+    rgb = hsv_to_rgb(np.stack([hues, np.full(classes, 0.55), np.full(classes, 0.8)], axis=1))
+    return np.concatenate([rgb, np.ones((classes, 1))], axis=1)
+
+
+def _spread(classes: NDArray[np.integer], limit: int) -> list[int]:
+    """Up to `limit` indices, taking turns between the classes, in the order they came."""
+    turns: dict[int, int] = {}
+    keyed = []
+    for index, label in enumerate(classes.tolist()):
+        turn = turns.get(label, 0)
+        turns[label] = turn + 1
+        keyed.append((turn, label, index))
+    return [index for _, _, index in sorted(keyed)[:limit]]
+
+
+def _thinned(n: int, limit: int) -> NDArray[np.integer]:
+    return np.unique(np.linspace(0, n - 1, min(n, limit)).round().astype(np.int64))
+
+
+def _unit(pictures: Pictures, x: NDArray[np.generic]) -> NDArray[np.floating]:
+    """Values as their place 0..1 between the bounds; the bounds belong to the last axis of `x`."""
+    low, high = np.asarray(pictures.low), np.asarray(pictures.high)
+    values = np.asarray(x, dtype=np.float64)
+    unit: NDArray[np.floating] = np.clip((values - low) / np.maximum(high - low, 1e-12), 0.0, 1.0)
+    return unit
+
+
+def _pixels(pictures: Pictures, index: int) -> NDArray[np.uint8]:
+    """One image as `(H, W)` grey or `(H, W, 3)` colour, 0..255, sides at most 64."""
+    x = np.asarray(pictures.samples[index])
+    x = np.moveaxis(x, 0, -1) if pictures.layout == "NCHW" else x
+    unit = _unit(pictures, x)
+    for axis in (0, 1):
+        unit = _averaged(unit, min(unit.shape[axis], _TILE_SIDE), axis)
+    grey = unit if unit.shape[-1] == 3 else unit.mean(axis=-1)
+    return (grey * 255).round().astype(np.uint8)
+
+
+def _averaged(x: NDArray[np.floating], size: int, axis: int) -> NDArray[np.floating]:
+    """`x` with `axis` brought down to `size` entries, each the mean of a run of neighbours."""
+    length = x.shape[axis]
+    if length == size:
+        return x
+    starts = (np.arange(size) * length) // size
+    runs = np.diff(np.append(starts, length)).reshape([-1 if a == axis else 1 for a in range(x.ndim)])
+    averaged: NDArray[np.floating] = np.add.reduceat(x, starts, axis=axis) / runs
+    return averaged
+
+
+def _png_uri(pixels: NDArray[np.uint8]) -> str:
+    out = BytesIO()
+    colour = pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=-1)
+    imsave(out, colour, format="png", pil_kwargs={"optimize": True})
+    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode("ascii")

@@ -1,0 +1,83 @@
+"""The one sentence, and which measurement leads it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cake_onnx.report.model import Fidelity, Report
+
+_LEADING = ("user", "held-out", "other")
+
+
+def headline(report: Report) -> Fidelity | None:
+    """The measurement that leads: the user's data, else held-out samples, else any that is no baseline."""
+    for role in _LEADING:
+        for fidelity in report.fidelity:
+            if fidelity.role == role:
+                return fidelity
+    return None
+
+
+def baseline(report: Report) -> Fidelity | None:
+    """The first measurement on baseline samples, or None."""
+    return next((fidelity for fidelity in report.fidelity if fidelity.role == "baseline"), None)
+
+
+def percent(share: float) -> str:
+    """A share 0..1 as per cent with one digit, never rounded up to 100%."""
+    shown = f"{100 * share:.1f}%"
+    return "99.9%" if shown == "100.0%" and share < 1 else shown
+
+
+def size_clause(report: Report) -> str:
+    """How the sizes compare: `a 4.1x smaller file`, `a 1.3x larger file`, or about the same within 5%."""
+    ratio = report.teacher.bytes / report.student.bytes
+    if ratio >= 1.05:
+        return f"a {ratio:.1f}x smaller file"
+    return f"a {1 / ratio:.1f}x larger file" if ratio <= 1 / 1.05 else "a file of about the same size"
+
+
+def verdict_sentence(report: Report) -> str:
+    """The verdict as one sentence that names the samples it rests on.
+
+    Agreement is never called accuracy: that word stands only beside the user's labels, and where there
+    are none the sentence says so.
+    """
+    start = f"The student is {size_clause(report)}"
+    lead = headline(report)
+    if lead is None:
+        likeness = "how often it agrees with its teacher was not measured"
+    else:
+        likeness = (
+            f"agrees with its teacher on {percent(lead.agreement)} of {lead.n:,} {_kind(lead)} "
+            f"(95% interval {percent(lead.low)} to {percent(lead.high)}{_beside(report)})"
+        )
+    return f"{start} and {likeness}; {_accuracy_clause(report)}{_gate_clause(report)}."
+
+
+def _kind(fidelity: Fidelity) -> str:
+    return "samples of your data" if fidelity.role == "user" else fidelity.samples
+
+
+def _beside(report: Report) -> str:
+    noise = baseline(report)
+    return "" if noise is None else f"; {noise.samples}: {percent(noise.agreement)}"
+
+
+def _accuracy_clause(report: Report) -> str:
+    measured = report.accuracy
+    if measured is None:
+        return "accuracy was not measured, because no labelled data was given"
+    return (
+        f"accuracy on {measured.n:,} labelled samples of yours is {percent(measured.student)} "
+        f"(teacher {percent(measured.teacher)})"
+    )
+
+
+def _gate_clause(report: Report) -> str:
+    failed = [gate for gate in report.gates if not gate.passed]
+    if not failed:
+        return ""
+    told = ", ".join(f"{gate.name} (wanted {gate.wanted}, got {gate.got})" for gate in failed)
+    return f"; not good enough: {told}"

@@ -1,0 +1,106 @@
+"""Which student, and how large."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from cake_onnx.errors import UsageError
+from cake_onnx.graph.specs import InputSpec
+from cake_onnx.students.family import FAMILIES, Family, Student
+
+# Widths closer than this, relatively, are the same network in all but freak cases.
+_RESOLUTION = 1e-3
+
+
+def build_student(
+    choice: str, input: InputSpec, classes: int, target_parameters: int, traits: frozenset[str], seed: int
+) -> Student:
+    """The largest network of a family that has no more parameters than asked for.
+
+    Args:
+        choice: `auto` or the name of a family.
+        input: What the teacher takes; the student will take the same.
+        classes: K, at least 2.
+        target_parameters: Most trainable numbers the student may have.
+        traits: What the teacher is made of, out of `convolution`, `residual`, `attention`, `recurrent`,
+            `normalisation`, `quantised`. Read by `auto` only.
+        seed: The weights depend on it and on nothing else; torch's global generator is left as it was.
+
+    Raises:
+        UsageError: There is no such family, it cannot take this input, or its smallest network is too large.
+    """
+    if choice == "auto":
+        name, reason = choose_family(input, traits)
+    else:
+        name, reason = choice, "asked for by name"
+    family = FAMILIES.get(name)()
+    unfit = family.unfit(input)
+    if unfit is not None:
+        raise UsageError(f"an input that --student {name} can take", unfit, "use --student mlp")
+    width = largest_width(family, input, classes, target_parameters)
+    with torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed: that would also seed the generators of accelerators, which are not restored.
+        torch.default_generator.manual_seed(seed)
+        module = family.build(input, classes, width)
+    return Student(module, name, _count(module), reason)
+
+
+def choose_family(input: InputSpec, traits: frozenset[str]) -> tuple[str, str]:
+    """`(family, reason)` of the student most like a teacher with these traits; it always fits."""
+    if input.image_shape is None:
+        return "mlp", "the input is not an image"
+    if "attention" in traits:
+        return "vit", "the teacher attends over an image"
+    if {"residual", "convolution"} <= traits:
+        return "resnet", "the teacher is a residual convolutional network"
+    if "convolution" in traits:
+        return "cnn", "the teacher is a convolutional network without shortcuts"
+    return "mlp", "the teacher does not convolve the image"
+
+
+def largest_width(family: Family, input: InputSpec, classes: int, target_parameters: int) -> float:
+    """The largest width, to three digits, whose network has at most `target_parameters`.
+
+    Raises:
+        UsageError: Even width 0 has more.
+    """
+    smallest = parameters_at(family, input, classes, 0.0)
+    if smallest > target_parameters:
+        raise _too_small(family.name, input, classes, target_parameters, smallest)
+    low, high = 0.0, 1.0
+    while parameters_at(family, input, classes, high) <= target_parameters:
+        low, high = high, 2 * high
+    while high - low > _RESOLUTION * high:
+        middle = (low + high) / 2
+        if parameters_at(family, input, classes, middle) <= target_parameters:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def parameters_at(family: Family, input: InputSpec, classes: int, width: float) -> int:
+    """Trainable numbers of the network `family` would build, found without building it in memory."""
+    with torch.device("meta"):  # shapes without storage: a network of any size is counted at once
+        return _count(family.build(input, classes, width))
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _too_small(name: str, input: InputSpec, classes: int, target: int, smallest: int) -> UsageError:
+    families = [FAMILIES.get(other)() for other in FAMILIES.names()]
+    fitting = [
+        family.name
+        for family in families
+        if family.unfit(input) is None and parameters_at(family, input, classes, 0.0) <= target
+    ]
+    share = f"{target / smallest:.2g}" if target > 0 else "a small part"
+    other = f", or take --student {' or '.join(fitting)}, which can be that small" if fitting else ""
+    return UsageError(
+        f"at least {smallest:,} parameters, the smallest {name} for this input and {classes} classes",
+        f"{target:,} parameters",
+        f"ask for a compression of at most {share} times the present one, which gives {smallest:,}{other}",
+    )

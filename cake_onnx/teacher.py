@@ -1,0 +1,93 @@
+"""The teacher: a file, its specs, a differentiable module, and the onnxruntime session that judges it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from cake_onnx.graph.check import Parity, check_parity
+from cake_onnx.graph.convert import convert
+from cake_onnx.graph.inspect import operator_counts, parameter_count, traits
+from cake_onnx.graph.load import LoadedModel, load_model
+from cake_onnx.graph.prepare import Prepared, prepare
+from cake_onnx.graph.runtime import open_session
+from cake_onnx.graph.signature import read_signature
+from cake_onnx.graph.specs import InputSpec, OutputSpec
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A classifier that passed every check.
+
+    Attributes:
+        file: The bytes as found, with path, hash and size.
+        input: What it takes.
+        output: What it says.
+        prepared: The part that was converted, and where it was cut from the rest.
+        module: `(B, *shape)` float32 to logits `(B, K)`; needs no gradient for its weights.
+        session: onnxruntime on the file as found.
+        parity: How far `module` and `session` lie apart.
+        parameters: Numbers stored as weights.
+        operators: Operator type to count.
+        traits: What it is made of: `convolution`, `residual`, `attention`, …
+    """
+
+    file: LoadedModel
+    input: InputSpec
+    output: OutputSpec
+    prepared: Prepared
+    module: nn.Module
+    session: InferenceSession
+    parity: Parity
+    parameters: int
+    operators: dict[str, int]
+    traits: frozenset[str]
+
+    @property
+    def quantised(self) -> bool:
+        """True where weights are stored as integers."""
+        return "quantised" in self.traits
+
+
+def load_teacher(
+    path: Path,
+    input_range: tuple[float, float] | None = None,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+) -> Teacher:
+    """Read an ONNX classifier and make it differentiable.
+
+    Args:
+        path: The file.
+        input_range: Lowest and highest value of an input element, if known.
+        mean: Per channel, subtracted from inputs in [0, 1] before they reach the graph, if known.
+        std: Per channel, that they were divided by.
+
+    Raises:
+        UsageError: There is no such file, or onnxruntime is not installed.
+        UnsupportedTeacherError: It is not a classifier that can be distilled; the message says why.
+    """
+    file = load_model(path)
+    session = open_session(file.path if file.external else file.data)
+    input, output = read_signature(file.model, input_range=input_range, mean=mean, std=std)
+    prepared = prepare(file.model, input, output)
+    module = convert(prepared, input)
+    parity = check_parity(module, session, input, output, prepared, seed=0)
+    return Teacher(
+        file,
+        input,
+        output,
+        prepared,
+        module,
+        session,
+        parity,
+        parameter_count(file.model),
+        operator_counts(file.model),
+        traits(file.model),
+    )

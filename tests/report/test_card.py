@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from markdown_it import MarkdownIt
+
+from cake_onnx.report.card import escape, render_card
+from cake_onnx.report.model import Accuracy, Latency, Report, Seconds
+
+MakeReport = Callable[..., Report]
+
+
+def html(markdown: str) -> str:
+    return MarkdownIt("commonmark").enable("table").render(markdown)
+
+
+def test_card_says_what_it_must(make_report: MakeReport) -> None:
+    card = render_card(make_report())
+    shown = html(card)
+    for words in (
+        "digits_cnn.onnx", "a3" * 32, "0f" * 32, "held-out boundary samples", "uniform noise (baseline)", "97.3%",
+        "Accuracy was not measured", "Bias", "Backdoors", "Confidence", "right to copy", "batch x 1 x 8 x 8", "logits",
+        "--compression 4x", "seed = 0", "range of the input was assumed",
+    ):  # fmt: skip
+        assert words in shown, words
+
+
+def test_card_tells_accuracy_where_labels_were_given(make_report: MakeReport) -> None:
+    card = render_card(
+        make_report(accuracy=Accuracy(source="test.npz", n=360, teacher=0.991, student=0.984, agreement=0.99))
+    )
+    assert "not measured" not in card
+    assert "Accuracy on test.npz (360 labelled samples): teacher 99.1%, student 98.4%." in html(card)
+
+
+def test_card_does_not_depend_on_a_clock(make_report: MakeReport) -> None:
+    base = make_report()
+    slow = Latency(
+        provider="CPUExecutionProvider", threads=1, batch=1, median_ms=987.6, p10_ms=987.5, p90_ms=987.7, n=3
+    )
+    run = base.run.model_copy(update={"seconds": Seconds(total=98765.0, stages={})})
+    student = base.student.model_copy(update={"latency": (slow,)})
+    assert render_card(make_report(run=run, student=student)) == render_card(base)
+    assert not re.search(r"\b20\d\d-\d\d", render_card(base))
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "<script>alert(1)</script>",
+        "[x](javascript:alert(1))",
+        "a | b",
+        "![](x)",
+        "# x",
+        "`x`",
+        "*x* _y_",
+        "&lt;b&gt;",
+    ],
+)
+def test_hostile_names_stay_text(make_report: MakeReport, hostile: str) -> None:
+    base = make_report()
+    teacher = base.teacher.model_copy(update={"file": hostile.replace("/", ":")})
+    facts = base.input.model_copy(update={"name": hostile})
+    output = base.output.model_copy(update={"names": (hostile,)})
+    report = make_report(teacher=teacher, input=facts, output=output, assumptions=(hostile,))
+    shown = html(render_card(report))
+    plain = html(render_card(base))
+    for tag in ("<script", "<a ", "<img", "<em", "<td", "<h1", "<h2", "<li"):
+        assert shown.count(tag) == plain.count(tag), tag
+    escaped = hostile.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    assert f"<li>{escaped}</li>" in shown
+
+
+def test_new_lines_in_names_cannot_start_a_block() -> None:
+    assert escape("a\n\n# b\r\tc\x00") == r"a \# b c"
+
+
+def test_code_block_cannot_be_closed_from_inside(make_report: MakeReport) -> None:
+    shown = html(render_card(make_report(config="a = '''\n```\n<script>x</script>\n")))
+    assert "<script" not in shown

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import base64
+from dataclasses import replace
+from io import BytesIO
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from cake_onnx.report.pictures import Pictures, region_maps, strips, tiles
+
+
+def decoded(uri: str) -> np.ndarray:
+    kind, _, data = uri.partition(",")
+    assert kind == "data:image/png;base64"
+    return np.asarray(imread(BytesIO(base64.b64decode(data)), format="png"))[..., :3]
+
+
+def test_tiles_take_turns_between_the_classes(digits: Pictures) -> None:
+    shown = tiles(digits, limit=20)
+    assert [tile.teacher for tile in shown] == [*range(10), *range(10)]
+
+
+def test_tile_shows_the_sample_within_its_bounds() -> None:
+    x = np.array([[[[-1.0, 0.0], [1.0, 3.0]]]], dtype=np.float32)
+    one = np.zeros(1, dtype=int)
+    (tile,) = tiles(Pictures(x, one, one, "NCHW", (-1.0,), (1.0,)))
+    assert decoded(tile.image.uri)[..., 0] == pytest.approx(np.array([[0, 0.5], [1, 1]]), abs=0.01)
+
+
+def test_layouts_of_the_same_image_look_the_same() -> None:
+    x = np.random.default_rng(0).random((2, 3, 5, 7)).astype(np.float32)
+    label = np.arange(2)
+    nchw = Pictures(x, label, label, "NCHW", (0.0,), (1.0,))
+    nhwc = replace(nchw, samples=np.moveaxis(x, 1, -1), layout="NHWC")
+    assert tiles(nchw) == tiles(nhwc)
+    assert decoded(tiles(nchw)[1].image.uri) == pytest.approx(np.moveaxis(x[1], 0, -1), abs=0.01)
+
+
+def test_bounds_of_each_channel() -> None:
+    x = np.array([-1.0, 0.0, 4.0], dtype=np.float32).reshape(1, 3, 1, 1)
+    one = np.zeros(1, dtype=int)
+    (tile,) = tiles(Pictures(x, one, one, "NCHW", (-1.0, -1.0, 0.0), (1.0, 1.0, 4.0)))
+    assert decoded(tile.image.uri)[0, 0] == pytest.approx([0, 0.5, 1], abs=0.01)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 6])
+def test_large_images_are_averaged_down(channels: int) -> None:
+    x = np.full((1, channels, 224, 100), 0.25, dtype=np.float32)
+    one = np.zeros(1, dtype=int)
+    (tile,) = tiles(Pictures(x, one, one, "NCHW", (0.0,), (1.0,)))
+    pixels = decoded(tile.image.uri)
+    assert pixels.shape == (64, 64, 3)
+    assert pixels == pytest.approx(0.25, abs=0.01)
+
+
+def test_regions_tell_how_much_of_the_plane_differs(moons: Pictures) -> None:
+    maps = region_maps(moons)
+    assert maps is not None
+    assert moons.regions is not None
+    differ = 100 * float((moons.regions.teacher != moons.regions.student).mean())
+    assert f"{differ:.1f}%" in maps[1].alt
+    assert maps[0].uri != maps[1].uri
+
+
+def test_regions_of_one_class_and_of_many(moons: Pictures) -> None:
+    assert moons.regions is not None
+    flat = np.zeros_like(moons.regions.teacher)
+    many = np.arange(flat.size).reshape(flat.shape) % 1000
+    for grid in (flat, many):
+        assert region_maps(replace(moons, regions=replace(moons.regions, teacher=grid, student=grid)))
+
+
+def test_each_input_has_one_kind_of_picture(digits: Pictures, moons: Pictures, table: Pictures) -> None:
+    kinds = [[bool(tiles(p)), bool(region_maps(p)), bool(strips(p))] for p in (digits, moons, table)]
+    assert kinds == [[True, False, False], [False, True, True], [False, False, True]]
+
+
+@pytest.mark.parametrize("shape", [(1,), (3000,), (4, 25)])
+def test_strips_of_any_flat_shape(shape: tuple[int, ...]) -> None:
+    x = np.random.default_rng(0).random((300, *shape)).astype(np.float32)
+    labels = np.arange(300) % 4
+    image = strips(Pictures(x, labels, labels, "flat", (0.0,), (1.0,)))
+    assert image is not None
+    assert f"{int(np.prod(shape))} features, 4 classes" in image.alt
+
+
+def test_no_samples_no_picture(table: Pictures, digits: Pictures) -> None:
+    none = np.zeros(0, dtype=int)
+    assert strips(replace(table, samples=table.samples[:0], teacher=none, student=none)) is None
+    assert tiles(replace(digits, samples=digits.samples[:0], teacher=none, student=none)) == []
