@@ -71,7 +71,7 @@ class Config(BaseModel):
     )
     max_minutes: Positive | None = Field(
         None,
-        description="Do fewer rounds where the budget would take longer than this; a few rounds are timed first.",
+        description="Do fewer rounds where the budget would take longer; a few rounds are timed first.",
     )
     langevin: bool = Field(
         False, description="Add Langevin noise to every step (LAKE); needs --method paper."
@@ -94,7 +94,7 @@ class Config(BaseModel):
     )
     min_agreement: Annotated[float, BeforeValidator(_share), Field(ge=0, le=1)] | None = Field(
         None,
-        description="Exit with 1 if agreement is lower, 0.97 or 97%: on --eval data, else on held-out samples.",
+        description="Exit with 1 if agreement is lower, 0.97 or 97%; on --eval data, else held-out samples.",
     )
     device: str = Field(
         "auto",
@@ -181,10 +181,19 @@ def _usage_error(error: ValidationError) -> UsageError:
         )
     name = str(first["loc"][0])
     found = first["input"]
+    shown = ",".join(map(str, found)) if isinstance(found, tuple) else found
     field = Config.model_fields[name]
-    message = str(first["msg"])[:1].lower() + str(first["msg"])[1:]
     return UsageError(
-        f"a usable value for `{flag_of(name)}` ({message.replace('input should', 'it should')})",
-        f"`{found}`",
+        f"a usable value for `{flag_of(name)}`{_why(str(first['type']), str(first['msg']))}",
+        f"`{shown}`",
         f"{flag_of(name)} means: {field.description}".rstrip("."),
     )
+
+
+def _why(kind: str, message: str) -> str:
+    """Pydantic's reason in brackets; nothing where the meaning of the option says it better."""
+    if kind == "string_pattern_mismatch":
+        return ""
+    if kind in ("missing", "too_long"):
+        return " (it should be two numbers)"
+    return f" ({message[:1].lower()}{message[1:]})".replace("input should", "it should")

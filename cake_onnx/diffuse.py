@@ -21,8 +21,9 @@ Logits = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Diffusion:
-    """How samples of a round travel. One set serves every teacher: losses are in units of its logits,
-    steps in fractions of the input range.
+    """How samples of a round travel.
+
+    One set serves every teacher: losses are in units of its logits, steps in fractions of the input range.
 
     Attributes:
         steps: Gradient steps of a trajectory.
@@ -104,7 +105,8 @@ def diffuse(
     """Push groups of samples to the boundary between their wanted classes.
 
     Each step descends, for every sample on its own,
-    `w_class CE(wanted) + w_contrast |z - mean of group|^2 / var(z) + w_prior penalty - w_student disagreement`.
+    `w_class CE(wanted) + w_contrast |z - mean of group|^2 / var(z) + w_prior penalty - w_student gap`,
+    the gap being the disagreement of teacher and student.
 
     Args:
         teacher: `(B, *shape)` to logits `(B, K)`.
@@ -211,8 +213,8 @@ def _gradient(objective: Tensor, x: Tensor, step: int) -> Tensor:
         raise RunFailedError(
             "a finite loss while samples move to the boundary",
             f"{objective.item()} at step {step}",
-            "state the input's true range with `--input-range LO,HI`; with `--method paper`, whose weights are "
-            "absolute, use `--method rounds`",
+            "state the input's true range with `--input-range LO,HI`; with `--method paper`, whose weights "
+            "are absolute, use `--method rounds`",
         )
     (gradient,) = torch.autograd.grad(objective, x)
     return gradient

@@ -33,7 +33,7 @@ class Distillation:
 
     steps: int = 30
     batch: int = 256
-    prior_share: float = 0.25
+    prior_share: float = 0.6
     mix_share: float = 0.3
     learning_rate: float = 4e-3
     weight_decay: float = 1e-4
@@ -42,24 +42,44 @@ class Distillation:
 
 @dataclass(frozen=True)
 class PublishedDistillation:
-    """The student's training in the authors' released MNIST configuration: SGD under a one-cycle schedule."""
+    """The student's training in the authors' released MNIST configuration: SGD under a one-cycle schedule.
+
+    Attributes:
+        epochs: Times every sample is seen.
+        batch: Samples a step, B.
+        learning_rate: The highest, reached after `rising` of all steps.
+        momentum: The middle of the range that momentum runs through, opposite to the rate.
+        momentum_swing: Half that range; 0.05 is what torch's `OneCycleLR` does unless told otherwise.
+        weight_decay: SGD's.
+        start_factor: Highest rate over first rate.
+        end_factor: First rate over last rate.
+        rising: Share of the steps in which the rate rises.
+    """
 
     epochs: int = 30
     batch: int = 128
     learning_rate: float = 0.1
     momentum: float = 0.9
+    momentum_swing: float = 0.05
     weight_decay: float = 5e-4
     start_factor: float = 25.0
     end_factor: float = 1e4
     rising: float = 0.3
 
     def rate_at(self, progress: float) -> float:
-        """Learning rate at `progress` in [0, 1]: cosine up over the first 30%, cosine down after (Smith 2018)."""
-        low = self.learning_rate / self.start_factor
-        last = low / self.end_factor
+        """Learning rate at `progress` in [0, 1]: cosine up over the first 30%, then down (Smith 2018)."""
+        first = self.learning_rate / self.start_factor
+        return self._cycle(first, self.learning_rate, first / self.end_factor, progress)
+
+    def momentum_at(self, progress: float) -> float:
+        """Momentum at `progress` in [0, 1]: down while the rate rises, up while it falls (Smith 2018)."""
+        high, low = self.momentum + self.momentum_swing, self.momentum - self.momentum_swing
+        return self._cycle(high, low, high, progress)
+
+    def _cycle(self, first: float, turn: float, last: float, progress: float) -> float:
         if progress < self.rising:
-            return _cosine(low, self.learning_rate, progress / self.rising)
-        return _cosine(self.learning_rate, last, (progress - self.rising) / (1 - self.rising))
+            return _cosine(first, turn, progress / self.rising)
+        return _cosine(turn, last, (progress - self.rising) / (1 - self.rising))
 
 
 def compose_batch(
@@ -77,7 +97,7 @@ def compose_batch(
     mixed = (torch.rand(len(x), generator=generator) < settings.mix_share).view(column)
     weight = torch.rand(len(x), generator=generator).view(column)
     other = x[torch.randperm(len(x), generator=generator)]
-    return torch.where(mixed, weight * x + (1 - weight) * other, x)
+    return prior.project(torch.where(mixed, weight * x + (1 - weight) * other, x))
 
 
 class Apprentice:
@@ -94,8 +114,22 @@ class Apprentice:
         self.optimiser = optimiser
         self.run = run
 
-    def learn(self, x: Tensor, teacher: Tensor, rate: float, temperature: float = 1.0) -> tuple[float, float]:
+    def learn(
+        self,
+        x: Tensor,
+        teacher: Tensor,
+        rate: float,
+        temperature: float = 1.0,
+        momentum: float | None = None,
+    ) -> tuple[float, float]:
         """One step on `(B, *shape)` with the teacher's logits `(B, K)`.
+
+        Args:
+            x: What the student sees.
+            teacher: What it should say.
+            rate: Learning rate of this step.
+            temperature: T of the soft labels.
+            momentum: Of this step, for SGD under a schedule; None leaves it as it is.
 
         Returns:
             Mean loss and the share of samples on which both decide alike, before the step.
@@ -105,6 +139,8 @@ class Apprentice:
         """
         for group in self.optimiser.param_groups:
             group["lr"] = rate
+            if momentum is not None:
+                group["momentum"] = momentum
         logits = self.run(x)
         loss = soft_label_loss(logits, teacher, temperature).mean()
         if not torch.isfinite(loss):
@@ -229,8 +265,13 @@ def learn_epoch(
     order = torch.randperm(len(x), generator=generator).split(settings.batch)
     total_steps, losses, agreements = len(order) * settings.epochs, 0.0, 0.0
     for step, index in enumerate(order):
-        rate = settings.rate_at((epoch * len(order) + step) / total_steps)
-        loss, agreement = apprentice.learn(x[index].float().to(device), logits[index].to(device), rate)
+        progress = (epoch * len(order) + step) / total_steps
+        loss, agreement = apprentice.learn(
+            x[index].float().to(device),
+            logits[index].to(device),
+            settings.rate_at(progress),
+            momentum=settings.momentum_at(progress),
+        )
         losses, agreements = losses + loss, agreements + agreement
     return losses / len(order), agreements / len(order)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,36 +41,45 @@ def load_evaluation(path: Path, input: InputSpec, classes: int) -> Evaluation:
     Raises:
         UsageError: The file does not hold that.
     """
-    arrays = _read(path)
+    names, arrays = _read(path)
     if "x" not in arrays:
         raise UsageError(
             f"an array `x` in {path.name}",
-            ", ".join(arrays) or "nothing",
+            ", ".join(names) or "nothing",
             "save it with np.savez(…, x=…, y=…)",
         )
     x = arrays["x"]
-    count = len(x) if x.ndim else 0
-    if not count or x.size != count * math.prod(input.shape) or x.dtype.kind not in "fiub":
+    if not x.size or not _fits(x.shape[1:], input.shape) or not x.shape or x.dtype.kind not in "fiub":
         raise UsageError(
             f"`x` of shape (N, {', '.join(map(str, input.shape))}) with numbers in {path.name}",
             f"shape {x.shape} of {x.dtype}",
             "scale and shape it as the teacher takes it",
         )
-    x = x.reshape(count, *input.shape).astype(np.float32)
-    if not np.isfinite(x).all():
+    with np.errstate(over="ignore"):
+        numbers = x.reshape(len(x), *input.shape).astype(np.float32)
+    if not np.isfinite(numbers).all():
         raise UsageError(f"finite numbers in `x` of {path.name}", "NaN or infinity", "remove those samples")
-    return Evaluation(path.name, x, _labels(arrays.get("y"), count, classes, path.name))
+    return Evaluation(path.name, numbers, _labels(arrays.get("y"), len(x), classes, path.name))
 
 
-def _read(path: Path) -> dict[str, npt.NDArray[np.generic]]:
+def _fits(given: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Flattened, or the same axes but for those of length 1; the same numbers in another order are no fit."""
+    return [n for n in given if n != 1] in ([n for n in shape if n != 1], [math.prod(shape)])
+
+
+def _read(path: Path) -> tuple[list[str], dict[str, npt.NDArray[np.generic]]]:
+    """Names of all arrays of the file, and the two that matter."""
     try:
+        if path.is_file() and not zipfile.is_zipfile(path):
+            raise zipfile.BadZipFile("not an archive of arrays")
         with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("a single array")
-            return {name: archive[name] for name in archive.files}
+            arrays = {name: archive[name] for name in ("x", "y") if name in archive.files}
+            if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+                raise zipfile.BadZipFile("an archive of other files than arrays")
+            return list(archive.files), arrays
     except FileNotFoundError as error:
         raise UsageError("an .npz file for `--eval`", f"no file {path}", "check the path") from error
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+    except (OSError, ValueError, MemoryError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UsageError(
             "an .npz file for `--eval`", f"{path.name}: {error}", "save it with np.savez(…, x=…, y=…)"
         ) from error

@@ -113,7 +113,7 @@ def published_objective(
 ) -> Tensor:
     """CAKE's objective of one set, scaled as in the authors' released code.
 
-    `w_class * G * mean CE  +  w_contrast * G^2 / 2 * mean_{n,i,j,k} (z_nik - z_njk)^2  +  w_prior * mean L_TV`
+    `w_class * G * mean CE + w_contrast * G^2 / 2 * mean_{n,i,j,k} (z_nik - z_njk)^2 + w_prior * mean L_TV`
 
     Args:
         logits: `(N, G, K)`.

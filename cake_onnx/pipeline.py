@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-
 
 from cake_onnx import progress as tell
 from cake_onnx.config import Config, to_toml
@@ -81,7 +80,7 @@ def compress(
     evaluation = load_evaluation(config.eval, teacher.input, teacher.output.classes) if config.eval else None
     student = choose_student(teacher, config)
     lesson, prior_reason = prepare_lesson(teacher, student, config)
-    config = plan(config, lesson)
+    config = plan(config, lesson, checkpoints)
     report(tell.Progress("read", 1, 1, f"parity with onnxruntime: {teacher.parity}"))
     clock.lap("read")
 
@@ -103,21 +102,21 @@ def compress(
         size,
         lesson.device.torch_device,
     )
-    sides = [
-        Side(session, teacher.input, teacher.output) for session in (teacher.session, open_session(model))
-    ]
-    verdict = judge(sides[0], sides[1], suites, evaluation, config.min_agreement, report)
+    original = Side(teacher.file.runnable, teacher.session, teacher.input, teacher.output)
+    copy = replace(original, model=model, session=open_session(model))
+    verdict = judge(original, copy, suites, evaluation, config.min_agreement, report)
     clock.lap("judge")
 
     story = _tell(teacher, student, lesson, prior_reason, config, training, model, parity, verdict, clock)
-    return Result(model, story, draw_pictures(sides[0], sides[1], suites[0].x), config)
+    return Result(model, story, draw_pictures(original, copy, suites[0].x), config)
 
 
-def plan(config: Config, lesson: Lesson) -> Config:
-    """Fix the number of rounds, so that a repetition does what this run does."""
+def plan(config: Config, lesson: Lesson, checkpoints: Checkpoints | None = None) -> Config:
+    """Fix the number of rounds, so that a repetition, and a resumed run, does what this run does."""
     rounds = config.planned_rounds
     if config.max_minutes is not None:
-        rounds = min(rounds, rounds_within(lesson, config.max_minutes))
+        saved = checkpoints.load() if checkpoints else None
+        rounds = int(saved[1]["total"]) if saved else min(rounds, rounds_within(lesson, config.max_minutes))
     return config.model_copy(update={"rounds": rounds, "max_minutes": None})
 
 

@@ -74,7 +74,7 @@ def load_teacher(
         UnsupportedTeacherError: It is not a classifier that can be distilled; the message says why.
     """
     file = load_model(path)
-    session = open_session(file.path if file.external else file.data)
+    session = open_session(file.runnable)
     input, output = read_signature(file.model, input_range=input_range, mean=mean, std=std)
     prepared = prepare(file.model, input, output)
     module = convert(prepared, input)

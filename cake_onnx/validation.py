@@ -63,11 +63,11 @@ def validate(teacher: Path, student: Path, config: Config, report: tell.Report =
 
 def _open(path: Path, config: Config) -> _Opened:
     file = load_model(path)
-    session = open_session(file.path if file.external else file.data)
+    session = open_session(file.runnable)
     input, output = read_signature(
         file.model, input_range=config.input_range, mean=config.mean, std=config.std
     )
-    return _Opened(file, Side(session, input, output))
+    return _Opened(file, Side(file.runnable, session, input, output))
 
 
 def _require_same_shape(first: _Opened, second: _Opened) -> None:

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 _PATH = click.Path(path_type=Path)
 _INPUT = ("input_range", "mean", "std")
+_FOUND = {
+    "new": "would be written",
+    "resume": "holds an interrupted run of this, which would go on",
+    "done": "already holds the result of this very run",
+}
 
 
 def _common(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -66,16 +71,19 @@ def compress(
     agreement is below --min-agreement, 2 usage, 3 MODEL not supported, 4 failed, 130 interrupted.
     """
     config = collect(given, config_file)
+    from cake_onnx.workspace import FileCheckpoints, Workspace, inputs_of
+
+    workspace = Workspace(output or Path(f"{model.stem}-cake"), model)
+    inputs = inputs_of(model, config)
     if dry_run:
         from cake_onnx.inspection import preview
 
-        return _answer(preview(model, config), as_json)
+        found = workspace.examine(inputs, overwrite)
+        return _answer(preview(model, config) | {"output": f"{workspace.folder}: {_FOUND[found]}"}, as_json)
     from cake_onnx.pipeline import compress as run
-    from cake_onnx.workspace import FileCheckpoints, Workspace, inputs_of
 
-    workspace = Workspace(output or Path(f"{model.stem}-cake"))
-    if workspace.claim(inputs_of(model, config), overwrite) == "done":
-        return _show_finished(workspace, as_json)
+    if workspace.claim(inputs, overwrite) == "done":
+        return _show_finished(workspace, as_json, quiet)
     try:
         with Display(quiet) as display:
             result = run(model, config, display, FileCheckpoints(workspace.work))
@@ -85,7 +93,7 @@ def compress(
         raise
     finally:
         workspace.abandon()
-    _tell_result(result.report, workspace.folder, as_json)
+    _tell_result(result.report, workspace.folder, as_json, quiet)
     return 0 if result.passed else 1
 
 
@@ -119,23 +127,21 @@ def synthesize(
     The file holds x (samples in the model's units), logits, label (the winning class) and wanted (the class
     each sample was pushed to).
     """
-    from cake_onnx.workspace import write_samples
+    from cake_onnx.workspace import require_writable, write_samples
 
     path = output or Path(f"{model.stem}-samples.npz")
     if path.suffix not in (".npz", ".safetensors"):
         raise UsageError("a file ending in .npz or .safetensors for `-o`", f"`{path.name}`", "rename it")
-    if path.exists() and not overwrite:
-        raise UsageError(
-            "a new file for `-o`", f"{path}, which exists", "choose another or add `--overwrite`"
-        )
+    if path.is_dir() or (path.exists() and not overwrite):
+        found, remedy = ("a folder at", "") if path.is_dir() else ("a file at", " or add `--overwrite`")
+        raise UsageError("a new file for `-o`", f"{found} {path}", f"choose another{remedy}")
+    require_writable(path.parent)
     from cake_onnx.synthesis import synthesize as run
 
     with Display(quiet) as display:
-        found = run(model, samples, collect(given, None), display)
-    write_samples(path, found)
-    return _answer(
-        {"file": str(path), "samples": str(len(found)), "shape": str(list(found.x.shape[1:]))}, as_json
-    )
+        drawn = run(model, samples, collect(given, None), display)
+    write_samples(path, drawn)
+    return _answer({"file": str(path), "samples": len(drawn), "shape": list(drawn.x.shape[1:])}, as_json)
 
 
 @click.command(cls=ExampleCommand, example="cake-onnx validate teacher.onnx student.onnx --eval test.npz")
@@ -149,7 +155,7 @@ def validate(teacher: Path, student: Path, as_json: bool, quiet: bool, **given: 
 
     with Display(quiet) as display:
         report = run(teacher, student, collect(given, None), display)
-    _tell_result(report, None, as_json)
+    _tell_result(report, None, as_json, quiet)
     return 0 if report.passed else 1
 
 
@@ -168,7 +174,7 @@ def _files(result: Result) -> dict[str, bytes]:
     }
 
 
-def _tell_result(report: Report, folder: Path | None, as_json: bool) -> None:
+def _tell_result(report: Report, folder: Path | None, as_json: bool, quiet: bool) -> None:
     from cake_onnx.report.model import to_json
     from cake_onnx.report.table import summary_rows
 
@@ -178,28 +184,28 @@ def _tell_result(report: Report, folder: Path | None, as_json: bool) -> None:
     print_table(summary_rows(report), ("", "teacher", "student", ""))
     print_line("")
     print_line(report.verdict)
-    for assumption in report.assumptions if report.input.bounds_assumed else ():
+    for assumption in report.assumptions if report.input.bounds_assumed and not quiet else ():
         note(assumption)
     if folder is not None:
-        print_line(
-            f"Written to {folder}{'/' if not str(folder).endswith('/') else ''}: open report.html there."
-        )
+        print_line(f"The files are in {folder}: open report.html there.")
 
 
-def _show_finished(workspace: Workspace, as_json: bool) -> int:
+def _show_finished(workspace: Workspace, as_json: bool, quiet: bool) -> int:
     from cake_onnx.report.model import Report
 
-    report = Report.model_validate_json((workspace.folder / "report.json").read_text())
-    note(f"{workspace.folder} already holds the result of this very run; --overwrite makes it anew.")
-    _tell_result(report, workspace.folder, as_json)
+    report = Report.model_validate_json((workspace.folder / "report.json").read_bytes())
+    if not quiet:
+        note(f"{workspace.folder} already holds the result of this very run; --overwrite makes it anew.")
+    _tell_result(report, workspace.folder, as_json, quiet)
     return 0 if report.passed else 1
 
 
 def _how_to_resume(workspace: Workspace) -> str:
     if not workspace.has_state:
         return "Interrupted before anything was worth keeping; nothing was written."
-    context = click.get_current_context()
-    words: list[str] = context.find_root().obj
+    given: list[str] = click.get_current_context().find_root().obj
+    # Repeated, --overwrite would throw away what the line is meant to go on from.
+    words = [word for word in given if word != "--overwrite"]
     return f"Interrupted. To go on: cake-onnx {shlex.join(words)}"
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import click
 
 from cake_onnx.cli.commands import compress, inspect, synthesize, validate
 from cake_onnx.cli.help import ExampleGroup
+from cake_onnx.cli.mistakes import explain
 from cake_onnx.cli.show import note
-from cake_onnx.errors import CakeError
+from cake_onnx.errors import CakeError, UsageError
 
 INTERRUPTED = 130
 
@@ -43,8 +46,12 @@ def run(arguments: list[str]) -> int:
     Returns:
         0 done, 1 a gate failed, 2 usage, 3 teacher not supported, 4 failed, 130 interrupted.
     """
-    verbose = any(argument in ("-v", "--verbose") for argument in arguments)
-    _listen(verbose)
+    verbose = any(re.fullmatch("--verbose|-[qv]*v[qv]*", argument) for argument in arguments)
+    with _voice(verbose):
+        return _run(arguments, verbose)
+
+
+def _run(arguments: list[str], verbose: bool) -> int:
     try:
         code = group.main(arguments, prog_name="cake-onnx", standalone_mode=False, obj=arguments)
     except click.exceptions.Exit as exit_:
@@ -53,9 +60,8 @@ def run(arguments: list[str]) -> int:
         note(error.format_message())
         return 2
     except click.ClickException as error:
-        note(f"cake-onnx: {error.format_message()}")
-        note("Try 'cake-onnx --help'.")
-        return 2
+        note(f"cake-onnx: {explain(error, arguments)}")
+        return UsageError.exit_code
     except CakeError as error:
         note(f"cake-onnx: {error}")
         if verbose:
@@ -73,13 +79,30 @@ def run(arguments: list[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _listen(verbose: bool) -> None:
-    if verbose:
-        logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
-        logging.getLogger("cake_onnx").setLevel(logging.DEBUG)
-    else:
-        # Deprecations inside the exporter say nothing to a user of this command.
-        warnings.simplefilter("ignore")
+@contextmanager
+def _voice(verbose: bool) -> Iterator[None]:
+    """Let the library's log and all warnings through to stderr, or neither."""
+    log, handler = logging.getLogger("cake_onnx"), _Notes()
+    level = log.level
+    with warnings.catch_warnings():
+        if verbose:
+            log.addHandler(handler)
+            log.setLevel(logging.DEBUG)
+        else:
+            # Deprecations inside the exporter say nothing to a user of this command.
+            warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            log.removeHandler(handler)
+            log.setLevel(level)
+
+
+class _Notes(logging.Handler):
+    """Writes where `note` writes, so that a bar that is being drawn is not torn."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        note(self.format(record))
 
 
 def _first_line(error: Exception) -> str:

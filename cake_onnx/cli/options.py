@@ -11,13 +11,19 @@ import click
 from pydantic.fields import FieldInfo
 
 from cake_onnx.config import Config, flag_of, parse_config, read_toml
+from cake_onnx.errors import UsageError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 ENVIRONMENT_PREFIX = "CAKE_ONNX_"
+#: Options that say the same thing: a flag displaces its rivals in the environment and the file.
+_RIVALS = {
+    "rounds": ("budget", "max_minutes"), "budget": ("rounds",), "max_minutes": ("rounds",),
+    "input_range": ("mean", "std"), "mean": ("input_range",), "std": ("input_range",),
+}  # fmt: skip
 _METAVARS = {
-    "compression": "4x", "rounds": "N", "max_minutes": "M", "input_range": "LO,HI", "mean": "M,…", "std": "S,…",
-    "eval": "DATA.npz", "min_agreement": "P", "device": "DEVICE", "seed": "N",
+    "compression": "4x", "rounds": "N", "max_minutes": "M", "input_range": "LO,HI", "mean": "M,…",
+    "std": "S,…", "eval": "DATA.npz", "min_agreement": "P", "device": "DEVICE", "seed": "N",
 }  # fmt: skip
 
 
@@ -38,9 +44,19 @@ def collect(given: dict[str, Any], file: Path | None) -> Config:
     Raises:
         UsageError: Something in them does not fit.
     """
-    values = read_toml(file) if file else {}
-    parse_config(values, file.name if file else "the configuration")
-    return parse_config(values | {name: value for name, value in given.items() if value is not None})
+    flags, environment = _by_source(given)
+    in_file = read_toml(file) if file else {}
+    if file:
+        parse_config({name: in_file[name] for name in in_file if name not in Config.model_fields}, file.name)
+    for layer in (flags, environment):
+        _refuse_rivals(layer)
+    values: dict[str, Any] = {}
+    for layer in (flags, environment, in_file):
+        displaced = {*values, *(rival for name in values for rival in _RIVALS.get(name, ()))}
+        values |= {name: value for name, value in layer.items() if name not in displaced}
+    origins = {name: f"`{name}` in {file.name}" for name in in_file} if file else {}
+    origins |= {name: f"`{ENVIRONMENT_PREFIX}{name.upper()}`" for name in environment}
+    return _parse(values, {name: origin for name, origin in origins.items() if name not in flags})
 
 
 def metavar_of(name: str) -> str:
@@ -53,6 +69,38 @@ def default_of(field: FieldInfo) -> str:
     """The default for the help; empty where an option is unset."""
     value = field.default
     return "" if value is None or value is False else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _by_source(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What came from flags and what from the environment."""
+    context = click.get_current_context()
+    flags: dict[str, Any] = {}
+    environment: dict[str, Any] = {}
+    for name, value in given.items():
+        if value is not None:
+            source = context.get_parameter_source(name)
+            (environment if source is click.core.ParameterSource.ENVIRONMENT else flags)[name] = value
+    return flags, environment
+
+
+def _refuse_rivals(layer: dict[str, Any]) -> None:
+    both = next(([name, rival] for name in layer for rival in _RIVALS.get(name, ()) if rival in layer), None)
+    if both:
+        one, other = map(flag_of, both)
+        found = f"{one} and {other}, which exclude each other"
+        raise UsageError("options that agree", found, "give one of them")
+
+
+def _parse(values: dict[str, Any], origins: dict[str, str]) -> Config:
+    """A `Config`; an error about a value that is no flag names the place it came from."""
+    try:
+        return parse_config(values)
+    except UsageError as error:
+        for name, origin in origins.items():
+            if f"`{flag_of(name)}`" in error.expected:
+                expected = error.expected.replace(f"`{flag_of(name)}`", origin)
+                raise UsageError(expected, error.found, error.remedy) from error
+        raise
 
 
 def _option(name: str, field: FieldInfo) -> Callable[[Command], Command]:

@@ -34,7 +34,8 @@ _STAGES = {
 class Display:
     """Shows progress on stderr: bars on a terminal, a line per tenth elsewhere, nothing when quiet.
 
-    The first interrupt is answered at the next report, where the state of the run is whole; the second at once.
+    The first interrupt is answered at the next report, where the state of the run is whole, the second at
+    once.
     """
 
     def __init__(self, quiet: bool) -> None:
@@ -81,11 +82,8 @@ class Display:
         tenth = 10 * progress.done // max(1, progress.total)
         if self._tenths.get(progress.stage, -1) < tenth:
             self._tenths[progress.stage] = tenth
-            words = (
-                _STAGES.get(progress.stage, progress.stage),
-                f"{progress.done}/{progress.total}",
-                progress.note,
-            )
+            count = f"{progress.done}/{progress.total}" if progress.total > 1 else ""
+            words = (_STAGES.get(progress.stage, progress.stage), count, progress.note)
             sys.stderr.write("  ".join(word for word in words if word) + "\n")
             sys.stderr.flush()
 

@@ -60,7 +60,9 @@ def choose_bounds(
 def _given(input_range: tuple[float, float]) -> Bounds:
     low, high = (float(value) for value in input_range)
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise UsageError("--input-range LO,HI with LO below HI", f"{low:g},{high:g}", "give two finite numbers")
+        raise UsageError(
+            "--input-range LO,HI with LO below HI", f"{low:g},{high:g}", "give two finite numbers"
+        )
     return Bounds((low,), (high,), "--input-range", assumed=False)
 
 
@@ -73,10 +75,14 @@ def _from_mean_and_std(
     columns = _columns(data_input)
     if len(mean) not in (1, columns):
         raise UsageError(
-            f"one number or {columns} for --mean and --std", f"{len(mean)}", "give one for each channel or feature"
+            f"one number or {columns} for --mean and --std",
+            f"{len(mean)}",
+            "give one for each channel or feature",
         )
     if not all(math.isfinite(m) and math.isfinite(s) and s > 0 for m, s in zip(mean, std, strict=True)):
-        raise UsageError("finite --mean and positive --std", f"{list(mean)} and {list(std)}", "check the numbers")
+        raise UsageError(
+            "finite --mean and positive --std", f"{list(mean)} and {list(std)}", "check the numbers"
+        )
     low = tuple((0.0 - m) / s for m, s in zip(mean, std, strict=True))
     high = tuple((1.0 - m) / s for m, s in zip(mean, std, strict=True))
     return Bounds(low, high, "--mean and --std, of values in [0, 1]", assumed=False)

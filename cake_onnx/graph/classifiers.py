@@ -33,7 +33,7 @@ def spell_out_classifiers(model: ModelProto) -> ModelProto:
 
 
 def _linear_classifier(node: NodeProto) -> tuple[list[NodeProto], list[TensorProto]] | None:
-    """ONNX-ML operator specification, LinearClassifier-1, for one row of coefficients a class or a single one."""
+    """ONNX-ML operator specification, LinearClassifier-1, with one row a class or a single one."""
     labels = _labels(node)
     coefficients = np.asarray(attribute(node, "coefficients"), dtype=np.float32)
     post = str(attribute(node, "post_transform", "NONE"))
@@ -44,7 +44,9 @@ def _linear_classifier(node: NodeProto) -> tuple[list[NodeProto], list[TensorPro
         return None
     base = node.name
     stored = [
-        numpy_helper.from_array(np.ascontiguousarray(coefficients.reshape(rows, -1).T), f"{base}/coefficients"),
+        numpy_helper.from_array(
+            np.ascontiguousarray(coefficients.reshape(rows, -1).T), f"{base}/coefficients"
+        ),
         numpy_helper.from_array(intercepts, f"{base}/intercepts"),
         numpy_helper.from_array(labels, f"{base}/labels"),
     ]
@@ -55,11 +57,13 @@ def _linear_classifier(node: NodeProto) -> tuple[list[NodeProto], list[TensorPro
         helper.make_node("Add", [f"{base}/xw", stored[1].name], [f"{base}/raw"], name=f"{base}/Add"),
     ]
     if single:
-        stored.append(numpy_helper.from_array(np.float32(1), f"{base}/one"))
+        stored.append(numpy_helper.from_array(np.asarray(1, dtype=np.float32), f"{base}/one"))
         nodes += _paired(base, scores)
     else:
-        axis = {"axis": 1} if post == "SOFTMAX" else {}
-        nodes.append(helper.make_node(_POST[post], [f"{base}/raw"], [scores], name=f"{base}/post", **axis))
+        activation = helper.make_node(_POST[post], [f"{base}/raw"], [scores], name=f"{base}/post")
+        if post == "SOFTMAX":
+            activation.attribute.append(helper.make_attribute("axis", 1))
+        nodes.append(activation)
     return nodes + _label(base, scores if single else f"{base}/raw", node.output[0]), stored
 
 

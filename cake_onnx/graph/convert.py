@@ -5,17 +5,17 @@ from __future__ import annotations
 import warnings
 
 import torch
-from onnx import ModelProto, TensorProto, defs, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from cake_onnx.errors import UnsupportedTeacherError
 from cake_onnx.graph.cut import Relation
 from cake_onnx.graph.prepare import Prepared
-from cake_onnx.graph.refuse import refuse_unsupported
+from cake_onnx.graph.refuse import refuse_unsupported, since_version
 from cake_onnx.graph.relation import to_logits
 from cake_onnx.graph.shapes import infer_shapes
 from cake_onnx.graph.specs import InputSpec
-from cake_onnx.graph.tensors import copy_model, opset_of
+from cake_onnx.graph.tensors import copy_model
 
 _FLOATS = (TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
@@ -86,7 +86,15 @@ def _convert_body(body: ModelProto) -> nn.Module:
             # onnx2torch wraps arrays it has just copied; torch warns about those that are not writable.
             warnings.simplefilter("ignore", UserWarning)
             module: nn.Module = import_engine().convert(model)
-    except (NotImplementedError, ValueError, KeyError, RuntimeError, TypeError, IndexError, AttributeError) as error:
+    except (
+        NotImplementedError,
+        ValueError,
+        KeyError,
+        RuntimeError,
+        TypeError,
+        IndexError,
+        AttributeError,
+    ) as error:
         raise UnsupportedTeacherError(
             "operators used in a way that can be converted",
             f"{type(error).__name__}: {error}",
@@ -133,7 +141,7 @@ def claim_operators(model: ModelProto) -> ModelProto:
     result = copy_model(model)
     domains = {}
     for index, node in enumerate(result.graph.node):
-        version = since_version(model, node.domain, node.op_type)
+        version = since_version(model, node)
         if registry.is_ours(node.domain, node.op_type, version):
             node.domain = registry.own_domain(node.domain, version)
             domains[node.domain] = version
@@ -141,12 +149,3 @@ def claim_operators(model: ModelProto) -> ModelProto:
         node.name = f"n{index}_{node.op_type}"
     result.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in domains.items())
     return result
-
-
-def since_version(model: ModelProto, domain: str, op_type: str) -> int:
-    """The version in which an operator got the meaning it has under the model's imports; 1 where unknown."""
-    imported = opset_of(model, domain) or 1
-    try:
-        return int(defs.get_schema(op_type, domain=domain, max_inclusive_version=imported).since_version)
-    except defs.SchemaError:
-        return 1

@@ -1,4 +1,4 @@
-"""Cut a classifier in two: the body that computes raw scores, and the tail that dresses them for its users."""
+"""Cut a classifier in two: the body that computes raw scores, and the tail that dresses them up."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Cut:
     Attributes:
         tensor: Name of the tensor in the prepared graph.
         relation: `identity`: the tensor holds the K logits. `one_score`: it holds one score s before a
-            sigmoid, logits are (-s/2, s/2). `one_vs_rest`: it holds K scores, each before a sigmoid of its own,
-            normalised to sum 1 afterwards; logits are log sigmoid, centred. `log`: it holds probabilities,
-            logits are their logarithm, centred.
+            sigmoid, logits are (-s/2, s/2). `one_vs_rest`: it holds K scores, each before a sigmoid of its
+            own, normalised to sum 1 afterwards; logits are log sigmoid, centred. `log`: it holds
+            probabilities, logits are their logarithm, centred.
     """
 
     tensor: str
@@ -62,7 +62,7 @@ def choose_tensor(wiring: Wiring, ending: Ending) -> str:
     Raises:
         UnsupportedTeacherError: An output shows something else of the inside of the model.
     """
-    culprit = None
+    culprit: str | None = None
     for tensor in ending.raw:
         culprit = tail_nodes(wiring, tensor)[1]
         if culprit is None:
@@ -109,8 +109,7 @@ def take_body(model: ModelProto, tensor: str) -> ModelProto:
 def take_tail(model: ModelProto, tensor: str) -> ModelProto:
     """The graph from `tensor`, which becomes the one input, to all outputs. It may hold no node at all."""
     result = copy_model(model)
-    wiring = Wiring(model.graph)
-    nodes, _ = tail_nodes(wiring, tensor)
+    nodes, _ = tail_nodes(Wiring(model.graph), tensor)
     needed = {name for node in nodes for name in node.input}
     graph = result.graph
     del graph.node[:], graph.initializer[:], graph.input[:], graph.value_info[:]
@@ -121,8 +120,10 @@ def take_tail(model: ModelProto, tensor: str) -> ModelProto:
 
 
 def _described(model: ModelProto, tensor: str) -> ValueInfoProto:
-    for value in (*model.graph.value_info, *model.graph.output, *model.graph.input):
+    values: list[ValueInfoProto] = [*model.graph.value_info, *model.graph.output, *model.graph.input]
+    for value in values:
         if value.name == tensor:
             return value
     # Inference does not know every operator; scores are float32 unless something says otherwise.
-    return helper.make_tensor_value_info(tensor, TensorProto.FLOAT, None)
+    unknown: ValueInfoProto = helper.make_tensor_value_info(tensor, TensorProto.FLOAT, None)
+    return unknown

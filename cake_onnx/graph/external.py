@@ -64,7 +64,9 @@ def _locate(tensor: TensorProto, folder: Path) -> _Piece:
         raise _damaged(tensor.name, "an offset or length that is not a number") from error
     size = file.stat().st_size
     if stored != length or offset < 0 or offset + length > size:
-        raise _damaged(tensor.name, f"{length:,} bytes wanted at {offset:,} of {file.name}, which has {size:,}")
+        raise _damaged(
+            tensor.name, f"{length:,} bytes wanted at {offset:,} of {file.name}, which has {size:,}"
+        )
     return _Piece(file, offset, length)
 
 

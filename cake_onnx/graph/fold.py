@@ -9,7 +9,14 @@ from cake_onnx.graph.runtime import run_constants
 from cake_onnx.graph.tensors import copy_model
 from cake_onnx.graph.wiring import Wiring, constant_value
 
-_RANDOM = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli")
+_RANDOM = (
+    "RandomNormal",
+    "RandomUniform",
+    "RandomNormalLike",
+    "RandomUniformLike",
+    "Multinomial",
+    "Bernoulli",
+)
 
 
 def store_constants(model: ModelProto) -> ModelProto:

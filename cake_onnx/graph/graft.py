@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import onnx
-from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
+from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from cake_onnx.errors import UnsupportedTeacherError
 from cake_onnx.graph.prepare import Prepared
@@ -27,7 +27,7 @@ def graft(trunk: ModelProto, prepared: Prepared, input: InputSpec) -> ModelProto
     opset = max(opset_of(trunk) or 0, opset_of(prepared.tail) or 0)
     tail = _at_opset(prepared.tail, opset)
     trunk = _at_opset(trunk, opset)
-    raw = tail.graph.input[0]
+    raw = prepared.tail.graph.input[0]
     bridge_in, start = _cast(input.name, f"{_PREFIX}x", TensorProto.FLOAT, wanted=input.dtype != "float32")
     code = raw.type.tensor_type.elem_type
     bridge_out, end = _cast(f"{_PREFIX}raw", raw.name, code, wanted=code != TensorProto.FLOAT)
@@ -37,8 +37,8 @@ def graft(trunk: ModelProto, prepared: Prepared, input: InputSpec) -> ModelProto
     graph = helper.make_graph(
         [_bare(node) for node in nodes],
         "student",
-        [_declared_input(prepared)],
-        list(tail.graph.output),
+        [prepared.body.graph.input[0]],
+        list(prepared.tail.graph.output),
         [*_renamed_weights(trunk, names), *tail.graph.initializer],
     )
     domains = {entry.domain: entry.version for entry in tail.opset_import}
@@ -102,7 +102,3 @@ def _bare(node: NodeProto) -> NodeProto:
     bare.ClearField("doc_string")
     del bare.metadata_props[:]
     return bare
-
-
-def _declared_input(prepared: Prepared) -> ValueInfoProto:
-    return prepared.body.graph.input[0]

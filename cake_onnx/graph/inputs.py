@@ -25,7 +25,21 @@ DTYPES: dict[int, str] = {
 _FLOATS = ("float32", "float64", "float16")
 _CHANNELS = (1, 3, 4)
 _PASS_THROUGH = frozenset(
-    "Cast Identity Sub Add Mul Div Scaler Clip QuantizeLinear DequantizeLinear BatchNormalization Pad Relu".split()
+    [
+        "Cast",
+        "Identity",
+        "Sub",
+        "Add",
+        "Mul",
+        "Div",
+        "Scaler",
+        "Clip",
+        "QuantizeLinear",
+        "DequantizeLinear",
+        "BatchNormalization",
+        "Pad",
+        "Relu",
+    ]
 )
 
 
@@ -113,7 +127,9 @@ def _sample_shape(value: ValueInfoProto, first: list[NodeProto], wiring: Wiring)
         )
     if any(size < 1 for size in sizes) or dims[0] == 0:
         raise UnsupportedTeacherError(
-            "input axes of size 1 or more", f"'{value.name}' of shape {_shown(dims)}", "export the model again"
+            "input axes of size 1 or more",
+            f"'{value.name}' of shape {_shown(dims)}",
+            "export the model again",
         )
     return tuple(sizes)
 

@@ -30,15 +30,25 @@ _TRAIT_OF = {
     "SkipLayerNormalization": "normalisation",
 }
 _QUANTISING = frozenset(
-    "QuantizeLinear DequantizeLinear DynamicQuantizeLinear QLinearConv QLinearMatMul ConvInteger "
-    "MatMulInteger QGemm QLinearAdd QLinearMul".split()
+    [
+        "QuantizeLinear",
+        "DequantizeLinear",
+        "DynamicQuantizeLinear",
+        "QLinearConv",
+        "QLinearMatMul",
+        "ConvInteger",
+        "MatMulInteger",
+        "QGemm",
+        "QLinearAdd",
+        "QLinearMul",
+    ]
 )
 _PARAMETER_TYPES = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 _QUANTISED_TYPES = (TensorProto.INT8, TensorProto.UINT8, TensorProto.INT4, TensorProto.UINT4)
 
 
 def operator_counts(model: ModelProto) -> dict[str, int]:
-    """Operators of the graph, functions inlined, by name; other domains than ONNX's own are written in front."""
+    """Operators by name, functions inlined; a domain other than ONNX's own is written in front."""
     counts = Counter(
         f"{node.domain}.{node.op_type}" if node.domain else node.op_type
         for node in normalise(model).graph.node
@@ -71,7 +81,9 @@ def traits(model: ModelProto) -> frozenset[str]:
     wiring = Wiring(graph)
     if any(node.op_type == "Softmax" and _feeds_product(wiring, node) for node in graph.node):
         found.add("attention")
-    if any(node.op_type in ("Add", "QLinearAdd", "Sum") and _is_shortcut(wiring, node) for node in graph.node):
+    if any(
+        node.op_type in ("Add", "QLinearAdd", "Sum") and _is_shortcut(wiring, node) for node in graph.node
+    ):
         found.add("residual")
     if is_quantised(model):
         found.add("quantised")

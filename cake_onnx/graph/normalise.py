@@ -8,6 +8,9 @@ from onnx import GraphProto, ModelProto, NodeProto, inliner
 from cake_onnx.errors import UnsupportedTeacherError
 from cake_onnx.graph.tensors import copy_model
 
+_FREE_INITIALIZERS = 4
+"""First IR version in which an initializer need not be an input (ONNX IR specification, "Graphs")."""
+
 
 def use_default_domain(model: ModelProto) -> ModelProto:
     """Spell the standard domain `""` everywhere; some writers spell it `ai.onnx`."""
@@ -20,7 +23,9 @@ def use_default_domain(model: ModelProto) -> ModelProto:
         domain = "" if entry.domain == "ai.onnx" else entry.domain
         versions[domain] = max(entry.version, versions.get(domain, 0))
     del result.opset_import[:]
-    result.opset_import.extend(onnx.helper.make_opsetid(domain, version) for domain, version in versions.items())
+    result.opset_import.extend(
+        onnx.helper.make_opsetid(domain, version) for domain, version in versions.items()
+    )
     return result
 
 
@@ -36,6 +41,7 @@ def drop_initializer_inputs(model: ModelProto) -> ModelProto:
     fed = [value for value in model.graph.input if value.name not in stored]
     del result.graph.input[:]
     result.graph.input.extend(fed)
+    result.ir_version = max(result.ir_version, _FREE_INITIALIZERS)
     return result
 
 

@@ -31,7 +31,8 @@ def choose_scores(model: ModelProto) -> tuple[str, str | None]:
         UnsupportedTeacherError: No output, or more than one, can hold the scores.
     """
     outputs = list(model.graph.output)
-    candidates = [value.name for value in outputs if _may_be_scores(value)]
+    # Some writers list one output twice.
+    candidates = list(dict.fromkeys(value.name for value in outputs if _may_be_scores(value)))
     wiring = Wiring(model.graph)
     # An output that another one is made from (features, logits beside probabilities) is not the last word.
     final = [name for name in candidates if not any(_made_from(wiring, other, name) for other in candidates)]
@@ -70,7 +71,9 @@ def describe_output(
             "use a classifier as the teacher",
         )
     if columns == 0:
-        raise UnsupportedTeacherError("scores of at least two classes", f"an empty output '{scores}'", "check it")
+        raise UnsupportedTeacherError(
+            "scores of at least two classes", f"an empty output '{scores}'", "check it"
+        )
     classes = max(columns, 2)
     kind: OutputKind = "logits"
     if _are_probabilities(ending, probe):
@@ -89,7 +92,7 @@ def _are_probabilities(ending: Ending, probe: npt.NDArray[np.float32]) -> bool:
 
 def _may_be_scores(value: ValueInfoProto) -> bool:
     if value.type.HasField("sequence_type"):
-        return value.type.sequence_type.elem_type.HasField("map_type")
+        return bool(value.type.sequence_type.elem_type.HasField("map_type"))
     tensor_type = value.type.tensor_type
     return value.type.HasField("tensor_type") and tensor_type.elem_type in _FLOATS
 
@@ -102,7 +105,7 @@ def _kind_name(value: ValueInfoProto) -> str:
     if not value.type.HasField("tensor_type"):
         return str(value.type.WhichOneof("value"))
     code = value.type.tensor_type.elem_type
-    return TensorProto.DataType.Name(TensorProto.DataType.ValueType(code)).lower()
+    return str(TensorProto.DataType.Name(TensorProto.DataType.ValueType(code))).lower()
 
 
 def _made_from(wiring: Wiring, name: str, source: str) -> bool:
@@ -137,7 +140,7 @@ def _label_table(wiring: Wiring, label: str) -> tuple[str, ...] | None:
     if node is None or node.op_type not in ("ArrayFeatureExtractor", "Gather"):
         return None
     table = wiring.constant(node.input[0])
-    return None if table is None else _texts([item for item in table.reshape(-1).tolist()])
+    return None if table is None else _texts(table.reshape(-1).tolist())
 
 
 def _metadata_names(model: ModelProto) -> tuple[str, ...] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from onnx import ModelProto
@@ -14,11 +14,12 @@ from cake_onnx.graph.classifiers import spell_out_classifiers
 from cake_onnx.graph.cut import Cut, choose_relation, choose_tensor, take_body, take_tail
 from cake_onnx.graph.ending import find_ending
 from cake_onnx.graph.fold import fold_constants
+from cake_onnx.graph.inspect import is_quantised
 from cake_onnx.graph.normalise import normalise
+from cake_onnx.graph.refuse import refuse_selection, refuse_without_gradient
 from cake_onnx.graph.runtime import Array, draw_inputs, open_session, scores
 from cake_onnx.graph.shapes import drop_dead_nodes, infer_shapes, write_reshape_targets
 from cake_onnx.graph.specs import InputSpec, OutputSpec
-from cake_onnx.graph.inspect import is_quantised
 from cake_onnx.graph.wiring import Wiring
 
 _SAMPLES = 3
@@ -52,25 +53,35 @@ def prepare(model: ModelProto, input: InputSpec, output: OutputSpec) -> Prepared
         output: Its score output.
 
     Raises:
-        UnsupportedTeacherError: The graph cannot be cut into a body and a tail.
+        UnsupportedTeacherError: The graph cannot be cut into a body and a tail, or rests on trees, support
+            vectors or neighbours.
     """
     plain = spell_out_classifiers(normalise(model))
+    refuse_without_gradient(plain)
     freed, fixed = _free(model, plain, input, output)
     simple = infer_shapes(drop_dead_nodes(write_reshape_targets(fold_constants(freed))))
     wiring = Wiring(simple.graph)
     ending = find_ending(wiring, output.scores)
-    tensor = choose_tensor(wiring, ending)
+    try:
+        tensor = choose_tensor(wiring, ending)
+    except UnsupportedTeacherError:
+        # Neighbours and other searches show up as labels from elsewhere; their operator says more.
+        refuse_selection(plain)
+        raise
     body = take_body(simple, tensor)
     _refuse_constant_body(body, output)
     relation = choose_relation(ending, output, _columns(body, input, fixed))
     tail = take_tail(simple, tensor)
+    # Inference writes symbols of its own into outputs; the student shall declare what the teacher declares.
+    del tail.graph.output[:]
+    tail.graph.output.extend(freed.graph.output)
     return Prepared(body, tail, Cut(tensor, relation), fixed, is_quantised(simple))
 
 
 def _free(
     original: ModelProto, plain: ModelProto, input: InputSpec, output: OutputSpec
 ) -> tuple[ModelProto, int | None]:
-    """The first variant that gives at batch 3 what the original gives one by one, else the original's batch."""
+    """The first variant that gives at batch 3 what the original gives one by one, else the original."""
     declared = batch_axis(plain)
     x = draw_inputs(input, _SAMPLES, seed=1)
     session = open_session(original.SerializeToString(), threads=1)
@@ -113,4 +124,4 @@ def _columns(body: ModelProto, input: InputSpec, fixed: int | None) -> int:
         return math.prod(sizes)
     session = open_session(body.SerializeToString(), threads=1)
     described = OutputSpec(raw, None, "logits", 1, None)
-    return int(scores(session, replace(input), described, draw_inputs(input, fixed or 2, seed=0)).shape[1])
+    return int(scores(session, input, described, draw_inputs(input, fixed or 2, seed=0)).shape[1])

@@ -25,17 +25,54 @@ _REASONS = {
 }
 
 
+_WITHOUT_GRADIENT = (
+    *("TreeEnsemble", "TreeEnsembleClassifier", "TreeEnsembleRegressor", "SVMClassifier", "SVMRegressor"),
+    *("TfIdfVectorizer", "StringNormalizer"),
+)
+
+
+def refuse_without_gradient(model: ModelProto) -> None:
+    """Check that no operator of the whole graph rules a gradient out, wherever it stands.
+
+    Raises:
+        UnsupportedTeacherError: Names the first such node.
+    """
+    for node in model.graph.node:
+        if node.op_type in _WITHOUT_GRADIENT:
+            raise _unsupported(node, since_version(model, node), _REASONS[node.op_type])
+
+
+def refuse_selection(model: ModelProto) -> None:
+    """Name an operator that looks results up instead of computing them, where a model could not be cut.
+
+    Raises:
+        UnsupportedTeacherError: There is such an operator.
+    """
+    for node in model.graph.node:
+        if node.op_type in ("TopK", "Loop", "Scan", "If"):
+            raise _unsupported(node, since_version(model, node), _REASONS[node.op_type])
+
+
+def since_version(model: ModelProto, node: NodeProto) -> int:
+    """The version in which an operator got the meaning it has under the model's imports; 1 if unknown."""
+    imported = opset_of(model, node.domain) or 1
+    try:
+        schema = defs.get_schema(node.op_type, domain=node.domain, max_inclusive_version=imported)
+    except defs.SchemaError:
+        return 1
+    return int(schema.since_version)
+
+
 def refuse_unsupported(model: ModelProto) -> None:
     """Check that every node of a prepared body has a converter.
 
     Raises:
         UnsupportedTeacherError: Names the first node without one.
     """
-    from cake_onnx.graph.convert import since_version
     from cake_onnx.graph.operators import registry
 
     for node in model.graph.node:
-        version = since_version(model, node.domain, node.op_type)
+        version = since_version(model, node)
         if not registry.has_converter(node.domain, node.op_type, version):
             raise _unsupported(node, version, _why(model, node))
 

@@ -1,4 +1,4 @@
-"""Between logits and the tensor where a classifier is cut; both directions, so that a student can take its place."""
+"""Between logits and the tensor where a classifier is cut, in both directions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def from_logits(logits: Tensor, relation: Relation) -> Tensor:
     if relation == "one_score":
         return logits[:, 1:2] - logits[:, 0:1]
     if relation == "one_vs_rest":
-        # The normaliser divides by the sum, so sigmoids that are the probabilities themselves stay as they are.
+        # The normaliser divides by the sum, so sigmoids that are the probabilities stay as they are.
         # log(1 - p) is a logsumexp over the other classes: exact where p is close to 1.
         classes = logits.shape[1]
         others = logits.unsqueeze(1).expand(-1, classes, classes)

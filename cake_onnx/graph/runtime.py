@@ -118,7 +118,9 @@ def run_constants(model: ModelProto) -> list[npt.NDArray[Any]]:
         return [np.asarray(value) for value in session.run(None, {})]
     except Exception as error:  # onnxruntime's own classes share no public base
         raise UnsupportedTeacherError(
-            "constants that onnxruntime can compute", _first_line(error), "simplify the model and export it again"
+            "constants that onnxruntime can compute",
+            _first_line(error),
+            "simplify the model and export it again",
         ) from error
 
 
@@ -232,7 +234,14 @@ def _unpack(raw: Any, batch: int, output: OutputSpec) -> Array:
     """`(B, K)` from a tensor of any rank or from ZipMap's list of maps."""
     if isinstance(raw, list):
         raw = [_in_class_order(row, output) for row in raw]
-    table = np.asarray(raw, dtype=np.float32).reshape(batch, -1)
+    table = np.asarray(raw, dtype=np.float32)
+    if table.size % batch:
+        raise RunFailedError(
+            f"a score output with one row for each of {batch} samples",
+            f"'{output.scores}' of shape {list(table.shape)}",
+            "check which axis of the model is the batch",
+        )
+    table = table.reshape(batch, -1)
     if table.shape[1] == 1 and output.classes == 2:
         return np.concatenate([1 - table, table], axis=1)
     return table

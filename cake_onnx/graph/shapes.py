@@ -46,8 +46,8 @@ def refuse_huge_tensors(model: ModelProto) -> None:
 def write_reshape_targets(model: ModelProto) -> ModelProto:
     """Replace computed reshape targets by constants where all sizes but one are known.
 
-    Exporters compute targets such as `[batch, 49, 64]` at run time from `Shape`; as the constant `[-1, 49, 64]`
-    they cost nothing and do not tie the tail of a graph to its input.
+    Exporters compute targets such as `[batch, 49, 64]` at run time from `Shape`; as the constant
+    `[-1, 49, 64]` they cost nothing and do not tie the tail of a graph to its input.
     """
     result = infer_shapes(model)
     wiring = Wiring(result.graph)

@@ -61,5 +61,5 @@ def _probe(model: ModelProto, input: InputSpec, score_name: str) -> npt.NDArray[
         return scores(session, input, raw, draw_inputs(input, _PROBES, seed=0))
     except RunFailedError as error:
         raise UnsupportedTeacherError(
-            "a model that runs on its declared input", error.found, "check the declared input shape"
+            error.expected, error.found, "export the model with the batch as first axis of input and output"
         ) from error

@@ -6,7 +6,16 @@ from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
-from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, TensorShapeProto, ValueInfoProto, helper, numpy_helper
+from onnx import (
+    AttributeProto,
+    GraphProto,
+    NodeProto,
+    TensorProto,
+    TensorShapeProto,
+    ValueInfoProto,
+    helper,
+    numpy_helper,
+)
 
 
 class Wiring:
@@ -80,9 +89,11 @@ def constant_value(node: NodeProto) -> npt.NDArray[np.generic] | None:
     attribute = node.attribute[0]
     if attribute.type == AttributeProto.TENSOR:
         return numpy_helper.to_array(attribute.t)
-    kinds = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
-    if attribute.name in kinds:
-        return np.asarray(helper.get_attribute_value(attribute), dtype=kinds[attribute.name])
+    value = helper.get_attribute_value(attribute)
+    if attribute.name in ("value_float", "value_floats"):
+        return np.asarray(value, dtype=np.float32)
+    if attribute.name in ("value_int", "value_ints"):
+        return np.asarray(value, dtype=np.int64)
     return None
 
 

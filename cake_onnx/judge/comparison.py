@@ -21,8 +21,9 @@ _SMALLEST = 1e-12
 
 @dataclass(frozen=True)
 class Side:
-    """One of two models: onnxruntime on it, what it takes and what it says."""
+    """One of two models: its bytes, onnxruntime on it, what it takes and what it says."""
 
+    model: bytes
     session: InferenceSession
     input: InputSpec
     output: OutputSpec
@@ -92,7 +93,7 @@ def asker(side: Side) -> Callable[[FloatArray], FloatArray]:
 def decision_grid(
     input: InputSpec, points: FloatArray, side: int = 160
 ) -> tuple[FloatArray, FloatArray, FloatArray] | None:
-    """Grid over the plane for a teacher with two features: both axes and the points `(side^2, 2)`; else None."""
+    """Grid over the plane for a teacher with two features: both axes and points `(side^2, 2)`; else None."""
     if int(np.prod(input.shape)) != 2:
         return None
     plane = points.reshape(len(points), 2)

@@ -9,7 +9,7 @@ import numpy as np
 
 from cake_onnx import progress as tell
 from cake_onnx.evaluation import Evaluation
-from cake_onnx.graph.runtime import Latency, latency
+from cake_onnx.graph.runtime import Latency, latency, open_session
 from cake_onnx.judge.comparison import Comparison, Side, asker, compare
 from cake_onnx.judge.suites import Suite
 
@@ -88,7 +88,7 @@ def judge(
                 "judge", index + 1, len(asked) + 1, f"{suite.name}: {comparisons[-1].agreement:.1%}"
             )
         )
-    times = [tuple(latency(side.session, side.input)) for side in (teacher, student)]
+    times = [tuple(latency(open_session(side.model, threads=LATENCY_THREADS), side.input)) for side in (teacher, student)]
     report(
         tell.Progress("judge", len(asked) + 1, len(asked) + 1, f"agreement {comparisons[0].agreement:.1%}")
     )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from cake_onnx import progress as tell
-from cake_onnx.bank import Bank, Samples
+from cake_onnx.bank import Bank
 from cake_onnx.devices import generator
 from cake_onnx.diffuse import Published, diffuse_published, draw_wanted
 from cake_onnx.distill import Apprentice, PublishedDistillation, apprentice_as_published, learn_epoch
@@ -48,7 +48,7 @@ def train_as_published(
         state.announce(report, tell.Progress("distil", epoch, learning.epochs, state.note()))
         state.learn(epoch)
     report(tell.Progress("distil", learning.epochs, learning.epochs, state.note()))
-    return Training(settings.sets, state.passes, tuple(state.curve), state.last_set())
+    return Training(settings.sets, state.passes, tuple(state.curve))
 
 
 class _State:
@@ -111,11 +111,6 @@ class _State:
         )
         self.curve.append(Point(epoch + 1, self.passes, loss, agreement))
         self._save_if_due()
-
-    def last_set(self) -> Samples:
-        size = self.groups * self.group
-        x, logits = self.bank.state()["x"][-size:], self.logits[-size:]
-        return Samples(x, logits, logits.argmax(1), torch.zeros(size), self.settings.sets - 1)
 
     def note(self) -> str:
         return f"agreement {self.curve[-1].agreement:.1%}" if self.curve else ""

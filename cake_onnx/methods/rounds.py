@@ -27,7 +27,7 @@ class RoundSettings:
     """The defaults of `--method rounds`.
 
     Attributes:
-        samples: Samples diffused a round.
+        samples: Samples diffused a round; 0 leaves the boundary out, which is the baseline.
         group: Samples of a contrastive group; fewer where there are fewer classes.
         replay: Share of them that start from the bank, once there is one; the others start from the pool.
         pool: Most prior samples drawn at the start.
@@ -82,12 +82,12 @@ class Rounds:
         )
         self.spread = self._spread_of_logits()
 
-    def play(self, index: int) -> tuple[Point, Samples]:
+    def play(self, index: int) -> Point:
         """Round `index`: diffuse a batch to the boundary, bank it, teach the student."""
         draw = generator(self.lesson.seed, "round", 0, index)
-        halfway, end = self._diffuse(index, draw)
-        self.bank.add(halfway.x, draw)
-        self.bank.add(end.x, draw)
+        if self.settings.samples:
+            for samples in self._diffuse(index, draw):
+                self.bank.add(samples.x, draw)
         loss, agreement = learn_round(
             self.apprentice,
             self.teacher,
@@ -100,7 +100,7 @@ class Rounds:
             self.lesson.device.torch_device,
             draw,
         )
-        return Point(index + 1, (index + 1) * self.settings.passes, loss, agreement), end
+        return Point(index + 1, (index + 1) * self.settings.passes, loss, agreement)
 
     def state(self) -> dict[str, Tensor]:
         """All that a checkpoint needs beside the seed."""
@@ -167,31 +167,29 @@ def train_in_rounds(
         KeyboardInterrupt: `report` asked to stop; the state was saved.
     """
     checkpoints = checkpoints or NoCheckpoints()
-    run, curve, examples = Rounds(lesson, total, settings), list[Point](), None
+    run, curve = Rounds(lesson, total, settings), list[Point]()
     saved = checkpoints.load()
     if saved is not None:
         run.restore(saved[0])
-        curve, examples = _recall(*saved)
+        curve = _recall(saved[1])
     for index in range(len(curve), total):
         try:
             report(tell.Progress("distil", index, total, _note(curve)))
         except KeyboardInterrupt:
             # Between rounds the state is whole; in the middle of one it would not be.
-            if examples is not None:
-                checkpoints.save(run.state() | _examples_state(examples), _facts(curve))
+            if curve:
+                checkpoints.save(run.state(), _facts(curve, total))
             raise
-        point, examples = run.play(index)
-        curve.append(point)
+        curve.append(run.play(index))
         if checkpoints.due():
-            checkpoints.save(run.state() | _examples_state(examples), _facts(curve))
+            checkpoints.save(run.state(), _facts(curve, total))
     report(tell.Progress("distil", total, total, _note(curve)))
-    assert examples is not None
-    return Training(total, curve[-1].passes, tuple(curve), examples)
+    return Training(total, curve[-1].passes, tuple(curve))
 
 
 def rounds_within(lesson: Lesson, minutes: float, settings: RoundSettings | None = None) -> int:
     """How many rounds fit into a time, from timing a few on a copy of the student, which is thrown away."""
-    trial = Rounds(_with_copied_student(lesson), 1000, settings)
+    trial = Rounds(_with_copied_student(lesson), 1, settings)
     trial.play(0)
     start = time.perf_counter()
     for index in range(1, 1 + _TIMED_ROUNDS):
@@ -207,22 +205,9 @@ def _note(curve: list[Point]) -> str:
     return f"agreement {curve[-1].agreement:.1%}" if curve else ""
 
 
-def _facts(curve: list[Point]) -> dict[str, Any]:
-    return {"curve": [[p.round, p.passes, p.loss, p.agreement] for p in curve]}
+def _facts(curve: list[Point], total: int) -> dict[str, Any]:
+    return {"total": total, "curve": [[p.round, p.passes, p.loss, p.agreement] for p in curve]}
 
 
-def _examples_state(examples: Samples) -> dict[str, Tensor]:
-    return {
-        "examples.x": examples.x,
-        "examples.logits": examples.logits,
-        "examples.wanted": examples.wanted,
-        "examples.travelled": examples.travelled,
-    }
-
-
-def _recall(tensors: dict[str, Tensor], facts: dict[str, Any]) -> tuple[list[Point], Samples]:
-    curve = [
-        Point(int(round_), passes, loss, agreement) for round_, passes, loss, agreement in facts["curve"]
-    ]
-    parts = [tensors[f"examples.{name}"] for name in ("x", "logits", "wanted", "travelled")]
-    return curve, Samples(parts[0], parts[1], parts[2], parts[3], curve[-1].round - 1)
+def _recall(facts: dict[str, Any]) -> list[Point]:
+    return [Point(int(index), passes, loss, agreement) for index, passes, loss, agreement in facts["curve"]]

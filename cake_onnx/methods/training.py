@@ -7,7 +7,6 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from cake_onnx.bank import Samples
 from cake_onnx.devices import Device
 from cake_onnx.priors import Prior, ValueRange
 
@@ -55,13 +54,11 @@ class Training:
         rounds: Rounds (or sets) done.
         passes: Teacher passes: forward and input gradient of a sample is one, a forward alone half.
         curve: One point a round (for `paper`: one an epoch).
-        examples: Samples of the last round, at the boundary.
     """
 
     rounds: int
     passes: float
     curve: tuple[Point, ...]
-    examples: Samples
 
 
 class Checkpoints(Protocol):

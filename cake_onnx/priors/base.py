@@ -13,7 +13,7 @@ from cake_onnx.graph.specs import InputSpec
 
 @dataclass(frozen=True)
 class ValueRange:
-    """The bounds of an input as tensors that broadcast against `(B, *shape)`.
+    """The bounds of an input as tensors that broadcast against `(B, *shape)`, wherever that lies.
 
     Attributes:
         low: Lowest value, broadcastable.
@@ -42,15 +42,15 @@ class ValueRange:
 
     def clamp(self, x: Tensor) -> Tensor:
         """`x` `(B, *shape)` with every element moved to the nearest allowed value."""
-        return torch.maximum(torch.minimum(x, self.high), self.low)
+        return torch.maximum(torch.minimum(x, self.high.to(x.device)), self.low.to(x.device))
 
     def from_unit(self, unit: Tensor) -> Tensor:
         """Map `(B, *shape)` from [0, 1] to the range."""
-        return self.low + unit * self.span
+        return self.low.to(unit.device) + unit * self.span.to(unit.device)
 
     def to_unit(self, x: Tensor) -> Tensor:
         """Map `(B, *shape)` from the range to [0, 1]."""
-        return (x - self.low) / self.span
+        return (x - self.low.to(x.device)) / self.span.to(x.device)
 
 
 class Prior(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +43,11 @@ def build_prior(choice: str, spec: InputSpec, teacher: nn.Module) -> tuple[Prior
                 "use `--prior tabular` or leave `--prior auto`",
             )
         return ImagePrior(spec, shape), "named by --prior"
-    kinds = {"gaussian": GaussianPrior, "uniform": UniformPrior, "tabular": TabularPrior}
+    kinds: dict[str, Callable[[InputSpec], Prior]] = {
+        "gaussian": GaussianPrior,
+        "uniform": UniformPrior,
+        "tabular": TabularPrior,
+    }
     return kinds[choice](spec), "named by --prior"
 
 
@@ -68,7 +73,7 @@ def _square(spec: InputSpec) -> tuple[int, int, int] | None:
 def looks_like_flattened_image(
     teacher: nn.Module, spec: InputSpec, image_shape: tuple[int, int, int]
 ) -> bool:
-    """Tell a flattened picture from a table: is the teacher about as sensitive to a value as to its neighbours?
+    """Tell a flattened picture from a table: is the teacher as sensitive to a value as to its neighbours?
 
     The mean absolute gradient of the winning logit is a map over the inputs. In a picture neighbouring
     pixels matter alike, so the map correlates with itself moved by one, down and across; the columns of a

@@ -60,7 +60,7 @@ def draw_strokes(n: int, channels: int, size: tuple[int, int], generator: torch.
 
 
 def _on_ground(mask: Tensor, inside: Tensor, generator: torch.Generator) -> Tensor:
-    """Lay `inside` over a ground that is black, white or grey, black being the likeliest; invert for white."""
+    """Lay `inside` over a ground that is black, white or grey, black the likeliest; invert for white."""
     n = mask.shape[0]
     ground = (_uniform(n, 0.0, 1.0, generator) < 0.25).float() * _uniform(n, 0.0, 1.0, generator)
     picture = ground + mask * (inside - ground)
@@ -68,7 +68,7 @@ def _on_ground(mask: Tensor, inside: Tensor, generator: torch.Generator) -> Tens
 
 
 def _paint(grey: Tensor, channels: int, generator: torch.Generator) -> Tensor:
-    """Give `(n, H, W)` its channels: every channel its own random ramp between two tones for three images of four."""
+    """Give `(n, H, W)` its channels; three images of four ramp between two random tones in each."""
     n = grey.shape[0]
     images = grey[:, None].expand(n, channels, *grey.shape[1:])
     if channels == 1:
@@ -80,7 +80,7 @@ def _paint(grey: Tensor, channels: int, generator: torch.Generator) -> Tensor:
 
 
 def _octaves(n: int, size: tuple[int, int], generator: torch.Generator) -> Tensor:
-    """Sum of upsampled noise at sides 2, 4, 8, … with random falloff, `(n, H, W)`, zero mean and unit spread."""
+    """Sum of upsampled noise at sides 2, 4, 8, … with random falloff, `(n, H, W)`, mean 0 and spread 1."""
     falloff = _uniform(n, 0.3, 1.0, generator)[:, None]
     field = torch.zeros(n, 1, *size)
     side, weight = 2, torch.ones(n, 1, 1, 1)
@@ -89,7 +89,7 @@ def _octaves(n: int, size: tuple[int, int], generator: torch.Generator) -> Tenso
         field = field + weight * F.interpolate(noise, size=size, mode="bilinear", align_corners=False)
         side, weight = side * 2, weight * falloff
     field = field[:, 0]
-    spread = field.flatten(1).std(1).clamp_min(1e-6)[:, None, None]
+    spread = field.flatten(1).std(1, correction=0).clamp_min(1e-6)[:, None, None]
     return (field - field.flatten(1).mean(1)[:, None, None]) / spread
 
 

@@ -24,11 +24,11 @@ class _Bounded:
         return self.range.clamp(x)
 
     def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Jitter `(B, *shape)` by a hundredth of the range: without geometry nothing else is known to be harmless."""
+        """Jitter `(B, *shape)` by a hundredth of the range; nothing else is known to be harmless."""
         return self.range.clamp(x + 0.01 * self.range.span * torch.randn(x.shape, generator=generator))
 
     def penalty(self, x: Tensor) -> Tensor:
-        """Zero for every `(B, *shape)`: inside the bounds nothing is known, so nothing is preferred. `(B,)`."""
+        """Zero for each of `(B, *shape)`, `(B,)`: inside the bounds nothing is preferred."""
         return x.new_zeros(x.shape[0])
 
 
@@ -39,7 +39,7 @@ class UniformPrior(_Bounded):
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw `(n, *shape)` uniformly between the bounds."""
-        return self.range.from_unit(torch.rand(n, *self.shape, generator=generator))
+        return self.range.clamp(self.range.from_unit(torch.rand(n, *self.shape, generator=generator)))
 
 
 class GaussianPrior(_Bounded):
@@ -53,7 +53,7 @@ class GaussianPrior(_Bounded):
         return self.range.clamp(self.range.from_unit(unit))
 
     def penalty(self, x: Tensor) -> Tensor:
-        """Half the mean squared deviation of `(B, *shape)` from the middle, `(B,)`: -log density per element."""
+        """Half the mean squared deviation of `(B, *shape)` from the middle, `(B,)`: -log density."""
         deviations = (self.range.to_unit(x) - 0.5) * 6
         return 0.5 * deviations.square().flatten(1).mean(1)
 
@@ -86,7 +86,8 @@ class TabularPrior(_Bounded):
         loadings = torch.randn(self._factors, features, generator=generator) / self._factors**0.5
         common = torch.randn(n, self._factors, generator=generator) @ loadings
         own = torch.randn(n, features, generator=generator)
-        return 0.5 + (0.8 * common + 0.6 * own) / 6
+        rows: Tensor = 0.5 + (0.8 * common + 0.6 * own) / 6
+        return rows
 
     def _clustered(self, n: int, features: int, generator: torch.Generator) -> Tensor:
         centres = torch.rand(self._centres, features, generator=generator)

@@ -9,7 +9,8 @@ from cake_onnx.report.model import Report
 from cake_onnx.report.table import bounds_text, size_rows
 from cake_onnx.report.verdict import percent
 
-_MARKUP = re.compile(r"([\\`*_{}\[\]()#+\-.!|~^$>])")
+_INLINE = re.compile(r"([\\`*_\[\]|~$])")
+_START = re.compile(r"^(\d+(?=[.)](?:\s|$))|(?=[#+\-=]))")
 _AT_RISK = """\
 - **Bias.** The student learns what the teacher says, right or wrong, and takes its biases over.
 - **Backdoors.** Copying without data is known to carry hidden triggers over. A teacher you do not trust makes a student you should not trust.
@@ -36,20 +37,22 @@ def render_card(report: Report) -> str:
 def escape(text: str) -> str:
     """Text that Markdown and HTML show as it is, on one line."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    line = line.replace("&", "&amp;").replace("<", "&lt;")
-    return _MARKUP.sub(r"\\\1", line)
+    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    line = _START.sub(r"\1\\", _INLINE.sub(r"\\\1", line))
+    # Some viewers turn bare addresses into links.
+    return line.replace("://", "&#58;//").replace("@", "&#64;").replace("www.", "www\\.")
 
 
 def _what(report: Report) -> str:
     teacher, student = report.teacher, report.student
     lines = [
         f"# {escape(student.file)}",
-        f"A smaller copy of the classifier {escape(teacher.file)}, made by cake\\-onnx "
+        f"A smaller copy of the classifier {escape(teacher.file)}, made by cake-onnx "
         f"{escape(report.cake_onnx)} from that file alone, without any data.",
         f"**{escape(report.verdict)}**",
         _table(("", "teacher", "student", "change"), [*size_rows(report)]),
         f"Kind of student: {escape(student.family)}, because {escape(student.chosen_because)}.",
-        f"Teacher SHA\\-256: `{teacher.sha256}`  \nStudent SHA\\-256: `{student.sha256}`",
+        f"Teacher SHA-256: `{teacher.sha256}`  \nStudent SHA-256: `{student.sha256}`",
     ]
     return "\n\n".join(lines)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -47,7 +47,9 @@ def latencies(scale: float) -> tuple[Latency, ...]:
     )
 
 
-def fidelity(samples: str, role: str, n: int, agreed: int, classes: int) -> Fidelity:
+def fidelity(
+    samples: str, role: Literal["held-out", "baseline", "other"], n: int, agreed: int, classes: int
+) -> Fidelity:
     low, high = wilson_interval(agreed, n)
     share = agreed / n
     wobble = np.random.default_rng(7).uniform(-0.12, 1.0 - share, classes)
@@ -57,7 +59,7 @@ def fidelity(samples: str, role: str, n: int, agreed: int, classes: int) -> Fide
     )
     return Fidelity(
         samples=samples,
-        role=role,  # type: ignore[arg-type]
+        role=role,
         n=n,
         agreement=share,
         low=low,
@@ -180,7 +182,7 @@ def table_pictures(features: int = 30) -> Pictures:
     return Pictures(samples + rng.normal(0, 0.05, samples.shape), labels, labels, "flat", (0.0,), (1.0,))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_report() -> MakeReport:
     """Builds a report of `classes` classes with some fields exchanged."""
     return build_report

@@ -13,16 +13,16 @@ MakeReport = Callable[..., Report]
 
 
 def html(markdown: str) -> str:
-    return MarkdownIt("commonmark").enable("table").render(markdown)
+    return str(MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(markdown))
 
 
 def test_card_says_what_it_must(make_report: MakeReport) -> None:
     card = render_card(make_report())
     shown = html(card)
     for words in (
-        "digits_cnn.onnx", "a3" * 32, "0f" * 32, "held-out boundary samples", "uniform noise (baseline)", "97.3%",
-        "Accuracy was not measured", "Bias", "Backdoors", "Confidence", "right to copy", "batch x 1 x 8 x 8", "logits",
-        "--compression 4x", "seed = 0", "range of the input was assumed",
+        "digits_cnn.onnx", "a3" * 32, "0f" * 32, "held-out boundary samples", "uniform noise (baseline)",
+        "97.3%", "Accuracy was not measured", "Bias", "Backdoors", "Confidence", "right to copy",
+        "batch x 1 x 8 x 8", "logits", "--compression 4x", "seed = 0", "range of the input was assumed",
     ):  # fmt: skip
         assert words in shown, words
 
@@ -57,6 +57,16 @@ def test_card_does_not_depend_on_a_clock(make_report: MakeReport) -> None:
         "`x`",
         "*x* _y_",
         "&lt;b&gt;",
+        "1. x",
+        "1) x",
+        "- x",
+        "+ x",
+        "> x",
+        "===",
+        "a_b_c",
+        "~~x~~",
+        "a@example.org",
+        "see https://example.org/ or www.example.org",
     ],
 )
 def test_hostile_names_stay_text(make_report: MakeReport, hostile: str) -> None:
@@ -74,7 +84,7 @@ def test_hostile_names_stay_text(make_report: MakeReport, hostile: str) -> None:
 
 
 def test_new_lines_in_names_cannot_start_a_block() -> None:
-    assert escape("a\n\n# b\r\tc\x00") == r"a \# b c"
+    assert escape("a\n\n# b\r\tc\x00") == "a # b c"
 
 
 def test_code_block_cannot_be_closed_from_inside(make_report: MakeReport) -> None:

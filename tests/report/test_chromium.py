@@ -99,7 +99,7 @@ def test_page_opens_quietly_and_fits(browser: Browser, address: str, width: int,
 def test_dark_and_light_differ(browser: Browser, address: str) -> None:
     shades = []
     for scheme in ("light", "dark"):
-        page = browser.new_page(color_scheme=scheme)  # type: ignore[arg-type]
+        page = browser.new_page(color_scheme=scheme)
         page.goto(address)
         shades.append(page.evaluate("getComputedStyle(document.body).backgroundColor"))
         page.close()

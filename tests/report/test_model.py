@@ -60,7 +60,7 @@ def test_json_reads_back_to_the_same_report(make_report: MakeReport) -> None:
 
 def test_report_cannot_be_changed(make_report: MakeReport) -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        make_report().verdict = "perfect"
+        setattr(make_report(), "verdict", "perfect")  # noqa: B010 the type checker knows it too
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])

@@ -16,6 +16,7 @@ from cake_onnx.graph.operators import (
     rounding,
     shape,
     slicing,
+    variadic,
 )
 
 __all__ = [
@@ -32,4 +33,5 @@ __all__ = [
     "rounding",
     "shape",
     "slicing",
+    "variadic",
 ]

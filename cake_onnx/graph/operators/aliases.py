@@ -1,4 +1,4 @@
-"""Operator versions that only widened their element types: onnx2torch's converter of the older version serves."""
+"""Operator versions that only widened their element types: onnx2torch's converter of an older one serves."""
 
 from __future__ import annotations
 

@@ -22,8 +22,10 @@ _INTEGERS = (
 
 @operator("Cast", since=(6, 9, 13, 19, 21, 23, 24, 25, 28))
 def cast(node: Node) -> Bound:
-    """ONNX Cast-13. Float to integer truncates; the result stays a float that holds whole numbers, so that a
-    gradient passes straight through. Integer tensors (shapes, indices) stay integer tensors.
+    """ONNX Cast-13.
+
+    Float to integer truncates; the result stays a float that holds whole numbers, so that a gradient passes
+    straight through. Integer tensors (shapes, indices) stay integer tensors.
     """
     to = node.attribute("to")
     if to in _FLOATS:

@@ -24,7 +24,9 @@ def conv(node: Node) -> Bound:
         raise DeclinedError(f"a convolution over {rank} axes")
     window = Window.of(node, list(weight.shape[2:]))
     module = _module(weight, bias, window, node.attribute("group", 1))
-    return node.bind(module if window.symmetric else nn.Sequential(Apply(pad_window, window=window), module), 0)
+    return node.bind(
+        module if window.symmetric else nn.Sequential(Apply(pad_window, window=window), module), 0
+    )
 
 
 def _module(weight: Tensor, bias: Tensor | None, window: Window, groups: int) -> nn.Module:
@@ -41,7 +43,8 @@ def _module(weight: Tensor, bias: Tensor | None, window: Window, groups: int) ->
         device="meta",
     )
     module.weight = nn.Parameter(weight)
-    module.bias = None if bias is None else nn.Parameter(bias)
+    if bias is not None:
+        module.bias = nn.Parameter(bias)
     return module
 
 

@@ -21,7 +21,8 @@ def gemm(node: Node) -> Bound:
     rows, columns = weight.shape
     linear = nn.Linear(columns, rows, bias=bias is not None, device="meta")
     linear.weight = nn.Parameter(weight)
-    linear.bias = None if bias is None else nn.Parameter(bias.reshape(-1) * beta)
+    if bias is not None:
+        linear.bias = nn.Parameter(bias.reshape(-1) * beta)
     return node.bind(linear, 0)
 
 

@@ -11,7 +11,7 @@ from cake_onnx.graph.operators.registry import Apply, Bound, DeclinedError, Node
 
 @operator("BatchNormalization", since=(6, 7, 9, 14, 15))
 def batch_normalization(node: Node) -> Bound:
-    """ONNX BatchNormalization-15 at inference. Stored statistics become a module that shows them to a prior."""
+    """ONNX BatchNormalization-15 at inference. Stored statistics stay readable in the module."""
     if node.attribute("training_mode", 0) or node.outputs > 1 or not node.attribute("spatial", 1):
         raise DeclinedError("training mode or per-element statistics")
     epsilon = float(node.attribute("epsilon", 1e-5))
@@ -63,7 +63,7 @@ def _batch_norm(
 
 @operator("LayerNormalization", since=(17,))
 def layer_normalization(node: Node) -> Bound:
-    """ONNX LayerNormalization-17: over all axes from `axis` on; mean and inverse deviation are not given out."""
+    """ONNX LayerNormalization-17: over all axes from `axis` on; its statistics are not given out."""
     if node.outputs > 1:
         raise DeclinedError("the statistics of its further outputs")
     axis, epsilon = node.attribute("axis", -1), float(node.attribute("epsilon", 1e-5))

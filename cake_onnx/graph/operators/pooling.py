@@ -31,11 +31,13 @@ def _max_pool(x: Tensor, window: Window) -> Tensor:
 
 @operator("AveragePool", since=(1, 7, 10, 11, 19, 22))
 def average_pool(node: Node) -> Bound:
-    """ONNX AveragePool-22: padding counts in the divisor only with `count_include_pad`; overhang never does."""
+    """ONNX AveragePool-22: padding counts only with `count_include_pad`; overhang never does."""
     window = _window(node)
     if any(dilation != 1 for dilation in window.dilations):
         raise DeclinedError("a dilated average")
-    return node.bind(Apply(_average_pool, window=window, with_pad=bool(node.attribute("count_include_pad", 0))), 0)
+    return node.bind(
+        Apply(_average_pool, window=window, with_pad=bool(node.attribute("count_include_pad", 0))), 0
+    )
 
 
 def _average_pool(x: Tensor, window: Window, with_pad: bool) -> Tensor:

@@ -24,7 +24,8 @@ def _log_sum(x: Tensor, axes: list[int], keep: bool) -> Tensor:
 
 def _norm(x: Tensor, axes: list[int], keep: bool) -> Tensor:
     # vector_norm has gradient 0 at 0, where the square root of a sum has none.
-    return torch.linalg.vector_norm(x, dim=axes, keepdim=keep)
+    length: Tensor = torch.linalg.vector_norm(x, dim=axes, keepdim=keep)
+    return length
 
 
 _REDUCE: dict[str, Reduce] = {

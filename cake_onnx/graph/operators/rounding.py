@@ -1,6 +1,6 @@
 """Round, Floor, Ceil, Sign: forward exact, backward as if they were not there (straight-through estimator).
 
-Bengio, Leonard, Courville, "Estimating or Propagating Gradients Through Stochastic Neurons" (2013), section 4.
+Bengio, Leonard, Courville, "Estimating or Propagating Gradients Through Stochastic Neurons" (2013), sec. 4.
 Written with `detach` rather than a custom autograd function, so that `torch.vmap` can map over it.
 """
 

@@ -26,7 +26,9 @@ def slice_10(node: Node) -> Bound:
         if starts is None or ends is None:
             raise DeclinedError("no starts or ends")
         axes = axes if axes is not None else list(range(len(starts)))
-        return node.bind(Apply(_slice, starts=starts, ends=ends, axes=axes, steps=steps or [1] * len(starts)), 0)
+        return node.bind(
+            Apply(_slice, starts=starts, ends=ends, axes=axes, steps=steps or [1] * len(starts)), 0
+        )
     if node.has(4) and not node.has(3):
         raise DeclinedError("computed slice bounds with steps but without axes")
     return node.bind(Apply(_slice_like), 0, 1, 2, 3, 4)

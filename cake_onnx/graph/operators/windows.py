@@ -13,7 +13,7 @@ from cake_onnx.graph.operators.registry import DeclinedError, Node
 
 @dataclass(frozen=True)
 class Window:
-    """Size and movement of a window; lists have one entry a spatial axis, `pads` two (all starts, all ends)."""
+    """Size and movement of a window; lists have an entry a spatial axis, `pads` two (starts, then ends)."""
 
     kernel: list[int]
     strides: list[int]

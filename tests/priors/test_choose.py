@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from cake_onnx.errors import UsageError
+from cake_onnx.graph.specs import Bounds, InputSpec, Layout
+from cake_onnx.priors import ImagePrior, build_prior, looks_like_flattened_image
+
+SIDE = 12
+
+
+def spec(shape: tuple[int, ...], layout: Layout = "flat") -> InputSpec:
+    return InputSpec("features", shape, "float32", layout, Bounds((0.0,), (1.0,), "test", False))
+
+
+def linear(templates: torch.Tensor) -> nn.Module:
+    layer = nn.Linear(templates.shape[1], templates.shape[0], bias=False)
+    layer.weight.data = templates
+    return layer
+
+
+def blobs() -> torch.Tensor:
+    """Five templates, each a smooth bump at its own place: what a classifier of centred pictures looks for."""
+    axis = torch.linspace(-1, 1, SIDE)
+    rows, columns = axis[:, None], axis[None, :]
+    places = [(0.0, 0.0), (0.4, 0.1), (-0.3, 0.3), (0.1, -0.4), (-0.2, -0.2)]
+    return torch.stack(
+        [torch.exp(-((rows - r) ** 2 + (columns - c) ** 2) / 0.2).flatten() for r, c in places]
+    )
+
+
+def shuffled() -> torch.Tensor:
+    return blobs()[:, torch.randperm(SIDE * SIDE, generator=torch.Generator().manual_seed(0))]
+
+
+class Never(nn.Module):
+    """A teacher that may not be asked."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("the teacher was asked")
+
+
+def test_smooth_templates_look_like_a_flattened_image() -> None:
+    shape = (1, SIDE, SIDE)
+    assert looks_like_flattened_image(linear(blobs()), spec((SIDE * SIDE,)), shape)
+
+
+def test_the_same_templates_with_shuffled_columns_do_not() -> None:
+    assert not looks_like_flattened_image(linear(shuffled()), spec((SIDE * SIDE,)), (1, SIDE, SIDE))
+
+
+def test_a_teacher_that_is_sensitive_to_nothing_is_no_image() -> None:
+    nothing = linear(torch.zeros(3, SIDE * SIDE))
+    assert not looks_like_flattened_image(nothing, spec((SIDE * SIDE,)), (1, SIDE, SIDE))
+
+
+def test_auto_follows_what_it_sees() -> None:
+    flat = spec((SIDE * SIDE,))
+    smooth, why = build_prior("auto", flat, linear(blobs()))
+    assert isinstance(smooth, ImagePrior)
+    assert smooth.image_shape == (1, SIDE, SIDE)
+    assert "12x12" in why
+    table, why = build_prior("auto", flat, linear(shuffled()))
+    assert table.name == "tabular"
+    assert "vector" in why
+
+
+@pytest.mark.parametrize(("shape", "layout"), [((3, 8, 9), "NCHW"), ((8, 9, 3), "NHWC")])
+def test_auto_takes_the_layout_for_an_answer(shape: tuple[int, ...], layout: Layout) -> None:
+    prior, why = build_prior("auto", spec(shape, layout), Never())
+    assert isinstance(prior, ImagePrior)
+    assert prior.image_shape == (3, 8, 9)
+    assert layout in why
+
+
+@pytest.mark.parametrize("features", [2, 4, 25, 30, 145])
+def test_auto_does_not_ask_where_no_square_is_possible(features: int) -> None:
+    assert build_prior("auto", spec((features,)), Never())[0].name == "tabular"
+
+
+@pytest.mark.parametrize("name", ["gaussian", "uniform", "tabular", "image"])
+def test_a_named_prior_is_taken(name: str) -> None:
+    prior, why = build_prior(name, spec((1, 8, 8), "NCHW"), Never())
+    assert prior.name == name
+    assert "--prior" in why
+
+
+def test_image_can_be_named_for_a_flat_square() -> None:
+    prior, _ = build_prior("image", spec((64,)), Never())
+    assert prior.draw(2, torch.Generator()).shape == (2, 64)
+
+
+def test_image_named_for_a_vector_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"--prior image.*features of shape \[30\].*--prior tabular"):
+        build_prior("image", spec((30,)), Never())

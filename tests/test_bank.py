@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from cake_onnx.bank import Bank, Samples
+
+
+def new(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def rows(first: int, count: int) -> Tensor:
+    """Samples that carry their number."""
+    return torch.arange(first, first + count).float()[:, None].expand(count, 2).contiguous()
+
+
+def numbers(bank: Bank) -> list[int]:
+    return [int(value) for value in bank.state()["x"][:, 0]]
+
+
+@given(st.integers(1, 12), st.lists(st.integers(0, 12), max_size=6))
+def test_never_more_than_the_capacity(capacity: int, batches: list[int]) -> None:
+    bank, generator, added = Bank(capacity, (2,)), new(), 0
+    for batch in (min(size, capacity) for size in batches):
+        bank.add(rows(added, batch), generator)
+        added += batch
+        assert len(bank) == min(added, capacity)
+        assert len(set(numbers(bank))) == len(bank), "no sample is held twice"
+        assert set(numbers(bank)) <= set(range(added))
+        assert batch == 0 or added - 1 in numbers(bank), "the last of a batch is kept"
+
+
+def test_newcomers_take_random_places() -> None:
+    seen: set[int] = set()
+    for seed in range(20):
+        bank = Bank(10, (2,))
+        bank.add(rows(0, 10), new(seed))
+        bank.add(rows(100, 3), new(seed))
+        kept = numbers(bank)
+        assert sum(number >= 100 for number in kept) == 3
+        assert sum(number < 100 for number in kept) == 7
+        seen |= {place for place, number in enumerate(kept) if number >= 100}
+    assert seen == set(range(10))
+
+
+def test_every_sample_is_drawn_as_often_as_any_other() -> None:
+    bank = Bank(20, (2,))
+    bank.add(rows(0, 8), new())
+    counts = torch.bincount(bank.draw(8000, new())[:, 0].long(), minlength=20)
+    assert int(counts[8:].sum()) == 0, "empty places are never drawn"
+    # 1000 expected, deviation 30: five deviations
+    assert bool(((counts[:8] - 1000).abs() < 150).all())
+
+
+def test_draw_is_float32_and_follows_the_generator() -> None:
+    bank = Bank(5, (2, 3))
+    bank.add(torch.rand(5, 2, 3, generator=new()), new())
+    first = bank.draw(7, new(3))
+    assert first.shape == (7, 2, 3)
+    assert first.dtype == torch.float32
+    assert torch.equal(first, bank.draw(7, new(3)))
+    assert not torch.equal(first, bank.draw(7, new(4)))
+
+
+def test_an_empty_bank_says_so() -> None:
+    with pytest.raises(ValueError, match="bank is empty"):
+        Bank(3, (2,)).draw(1, new())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_restored_bank_continues_exactly(dtype: torch.dtype) -> None:
+    bank, twin = Bank(6, (2,), dtype), Bank(6, (2,), dtype)
+    bank.add(torch.randn(5, 2, generator=new()), new())
+    twin.restore({name: value.clone() for name, value in bank.state().items()})
+    for continued in (bank, twin):
+        continued.add(torch.ones(4, 2), new(2))
+    assert torch.equal(bank.state()["x"], twin.state()["x"])
+    assert torch.equal(bank.draw(9, new(1)), twin.draw(9, new(1)))
+
+
+def test_samples_know_how_many_they_are() -> None:
+    samples = Samples(torch.zeros(4, 2), torch.zeros(4, 3), torch.zeros(4), torch.zeros(4), 0)
+    assert len(samples) == 4
