@@ -30,6 +30,23 @@ class Samples:
         return self.x.shape[0]
 
 
+def storage_type(low: Tensor, high: Tensor) -> torch.dtype:
+    """What to store values between `low` and `high` in: float16, if it tells 256 steps of every range apart.
+
+    Args:
+        low: Lowest values, any shape.
+        high: Highest values, the same shape.
+
+    Returns:
+        float16 or, for ranges far from zero, tiny or beyond its largest number, float32.
+    """
+    largest = torch.maximum(low.abs(), high.abs())
+    limits = torch.finfo(torch.float16)
+    step = (largest * limits.eps).clamp_min(limits.smallest_normal * limits.eps)
+    enough = (largest <= limits.max) & (high - low >= 256 * step)
+    return torch.float16 if bool(enough.all()) else torch.float32
+
+
 class Bank:
     """A store of at most `capacity` inputs; when it is full, newcomers take random places.
 
@@ -38,7 +55,7 @@ class Bank:
     Args:
         capacity: Most samples held.
         shape: One input without batch.
-        dtype: Storage type; float16 keeps 11 bits, which is more than an 8-bit picture has.
+        dtype: Storage type; float16 keeps 11 bits, more than an 8-bit picture has (see `storage_type`).
     """
 
     def __init__(self, capacity: int, shape: tuple[int, ...], dtype: torch.dtype = torch.float16) -> None:

@@ -44,7 +44,7 @@ Budget = Literal["small", "medium", "large"]
 
 #: Rounds of each budget; for `paper` the number of sets, `large` being the published one.
 ROUNDS: Mapping[str, Mapping[Budget, int]] = {
-    "rounds": {"small": 60, "medium": 340, "large": 1100},
+    "rounds": {"small": 60, "medium": 400, "large": 1100},
     "paper": {"small": 16, "medium": 128, "large": 512},
 }
 
@@ -64,7 +64,7 @@ class Config(BaseModel):
     )
     budget: Budget = Field(
         "medium",
-        description="How long to work: 60, 340 or 1100 rounds; 16, 128 or 512 sets with --method paper.",
+        description="How long to work: 60, 400 or 1100 rounds; 16, 128 or 512 sets with --method paper.",
     )
     rounds: Annotated[int, Field(ge=1)] | None = Field(
         None, description="Exact number of rounds, instead of --budget."
@@ -146,7 +146,7 @@ def parse_config(values: Mapping[str, Any], origin: str = "the configuration") -
     try:
         return Config.model_validate(dict(values))
     except ValidationError as error:
-        raise _usage_error(error) from error
+        raise _usage_error(error, values) from error
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -173,15 +173,15 @@ def flag_of(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _usage_error(error: ValidationError) -> UsageError:
+def _usage_error(error: ValidationError, values: Mapping[str, Any]) -> UsageError:
     first = error.errors()[0]
     if not first["loc"]:
         return UsageError(
             "options that agree", str(first["msg"]).removeprefix("Value error, "), "change one of them"
         )
     name = str(first["loc"][0])
-    found = first["input"]
-    shown = ",".join(map(str, found)) if isinstance(found, tuple) else found
+    found = values[name]  # all that was written, not the part that pydantic stumbled over
+    shown = ",".join(map(str, found)) if isinstance(found, (tuple, list)) else found
     field = Config.model_fields[name]
     return UsageError(
         f"a usable value for `{flag_of(name)}`{_why(str(first['type']), str(first['msg']))}",
@@ -196,4 +196,5 @@ def _why(kind: str, message: str) -> str:
         return ""
     if kind in ("missing", "too_long"):
         return " (it should be two numbers)"
+    message = message.removeprefix("Value error, ")
     return f" ({message[:1].lower()}{message[1:]})".replace("input should", "it should")

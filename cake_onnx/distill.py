@@ -83,16 +83,17 @@ class PublishedDistillation:
 
 
 def compose_batch(
-    bank: Bank, pool: Tensor, prior: Prior, settings: Distillation, generator: torch.Generator
+    bank: Bank, pool: Bank, prior: Prior, settings: Distillation, generator: torch.Generator
 ) -> Tensor:
     """A batch for the student, `(B, *shape)` on the CPU: from the pool and the bank, varied, partly mixed.
 
     Mixing walks straight lines between samples, and a line between two classes crosses a boundary.
     """
     banked = round(settings.batch * (1 - settings.prior_share)) if len(bank) else 0
-    fresh = pool[torch.randint(len(pool), (settings.batch - banked,), generator=generator)]
+    fresh = pool.draw(settings.batch - banked, generator)
     x = torch.cat([fresh, bank.draw(banked, generator)]) if banked else fresh
-    x = prior.augment(x, generator)
+    # Storage in half precision may round a value at a bound to just beyond it.
+    x = prior.augment(prior.project(x), generator)
     column = (-1, *[1] * (x.dim() - 1))
     mixed = (torch.rand(len(x), generator=generator) < settings.mix_share).view(column)
     weight = torch.rand(len(x), generator=generator).view(column)
@@ -202,7 +203,7 @@ def learn_round(
     apprentice: Apprentice,
     teacher: Logits,
     bank: Bank,
-    pool: Tensor,
+    pool: Bank,
     prior: Prior,
     settings: Distillation,
     progress: float,
@@ -216,7 +217,7 @@ def learn_round(
         apprentice: Trained in place.
         teacher: `(B, *shape)` to `(B, K)`.
         bank: Samples on the way to the boundary.
-        pool: Prior samples `(P, *shape)` on the CPU.
+        pool: Samples of the prior.
         prior: Varies samples.
         settings: The student's part of the defaults.
         progress: Share of the run that is done, [0, 1).

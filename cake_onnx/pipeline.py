@@ -13,7 +13,8 @@ from cake_onnx.evaluation import load_evaluation
 from cake_onnx.graph.check import Parity
 from cake_onnx.graph.export import check_export, export_student
 from cake_onnx.graph.runtime import open_session
-from cake_onnx.judge import Side, Verdict, held_out_suites, judge
+from cake_onnx.judge import Side, Verdict, judge
+from cake_onnx.methods.held_out import held_out_suites
 from cake_onnx.methods.lesson import choose_student, prepare_lesson
 from cake_onnx.methods.paper import train_as_published
 from cake_onnx.methods.rounds import rounds_within, train_in_rounds

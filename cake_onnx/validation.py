@@ -14,7 +14,8 @@ from cake_onnx.evaluation import load_evaluation
 from cake_onnx.graph.load import LoadedModel, load_model
 from cake_onnx.graph.runtime import open_session
 from cake_onnx.graph.signature import read_signature
-from cake_onnx.judge import Side, Suite, held_out_suites, judge
+from cake_onnx.judge import Side, Suite, judge
+from cake_onnx.methods.held_out import held_out_suites
 from cake_onnx.priors import TabularPrior, UniformPrior, build_prior
 from cake_onnx.report.assemble import Run, Subject, assemble, assumptions
 from cake_onnx.report.model import Report

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cake_onnx.bank import Bank, Samples
+from cake_onnx.bank import Bank, Samples, storage_type
 
 
 def new(seed: int = 0) -> torch.Generator:
@@ -80,6 +80,29 @@ def test_restored_bank_continues_exactly(dtype: torch.dtype) -> None:
         continued.add(torch.ones(4, 2), new(2))
     assert torch.equal(bank.state()["x"], twin.state()["x"])
     assert torch.equal(bank.draw(9, new(1)), twin.draw(9, new(1)))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "half"),
+    [
+        ([0.0], [1.0], True),
+        ([0.0], [255.0], True),
+        ([-2.1, -2.0], [2.6, 2.4], True),
+        ([0.0, 1000.0], [1.0, 1001.0], False),  # float16 knows three numbers there
+        ([0.0], [1e5], False),  # beyond its largest
+        ([0.0], [1e-6], False),  # below its smallest steps
+        ([-1e-6], [1.0], True),
+    ],
+)
+def test_half_precision_is_taken_only_where_it_resolves_the_range(
+    low: list[float], high: list[float], half: bool
+) -> None:
+    chosen = storage_type(torch.tensor(low), torch.tensor(high))
+    assert chosen == (torch.float16 if half else torch.float32)
+    bank = Bank(1000, (len(low),), chosen)
+    steps = torch.linspace(0, 1, 256)[:, None]
+    bank.add(torch.tensor(low) + steps * (torch.tensor(high) - torch.tensor(low)), new())
+    assert all(len(column.unique()) == 256 for column in bank.state()["x"].T)
 
 
 def test_samples_know_how_many_they_are() -> None:

@@ -144,7 +144,7 @@ def test_samples_cover_the_boundary_of_two_moons(seed: int) -> None:
     teacher, spec, boundary = moons()
     draw, near = generator(seed, "moons"), 0.06  # the box is 3.4 wide
     prior = UniformPrior(spec)
-    start, wanted = prior.draw(500, draw), draw_wanted(250, 2, 2, draw)
+    start, wanted = prior.draw(400, draw), draw_wanted(200, 2, 2, draw)
     full = Diffusion(steps=40, w_contrast=10.0, w_student=0.0)
 
     def covered(x: Tensor) -> float:

@@ -67,7 +67,15 @@ def test_the_path_of_a_group_does_not_depend_on_the_others() -> None:
     for index in (0, 3, 5):
         mine = slice(index * CLASSES, (index + 1) * CLASSES)
         alone = diffuse(
-            TEACHER, STUDENT, PRIOR, BOUNDS, start[mine], wanted[index : index + 1], SPREAD, both, generator(0)
+            TEACHER,
+            STUDENT,
+            PRIOR,
+            BOUNDS,
+            start[mine],
+            wanted[index : index + 1],
+            SPREAD,
+            both,
+            generator(0),
         )
         for whole, part in zip(together, alone, strict=True):
             torch.testing.assert_close(whole.x[mine], part.x, rtol=0, atol=1e-5)
@@ -134,9 +142,7 @@ def test_a_step_descends_the_objective_that_is_written() -> None:
     objective = 0.7 * F.cross_entropy(z, wanted.flatten(), reduction="none") + 0.3 * pull - 0.9 * gap
     (gradient,) = torch.autograd.grad(objective.sum(), middle)
     step = 0.01 * 8 * gradient / gradient.square().mean(1, keepdim=True).sqrt()
-    end = diffuse(
-        TEACHER, STUDENT, PRIOR, BOUNDS, middle.detach(), wanted, SPREAD, chosen, generator(0)
-    )[1]
+    end = diffuse(TEACHER, STUDENT, PRIOR, BOUNDS, middle.detach(), wanted, SPREAD, chosen, generator(0))[1]
     torch.testing.assert_close(end.x, (middle - step).detach(), rtol=0, atol=1e-5)
 
 
@@ -230,9 +236,7 @@ def literal_set(teacher: nn.Module, wanted: Tensor, chosen: Published, index: in
 @pytest.mark.parametrize("langevin", [False, True], ids=["CAKE", "LAKE"])
 @pytest.mark.parametrize("index", [0, 2])
 @pytest.mark.parametrize("weights", [(1e3, 1e-3, 1e7), (1e3, 10.0, 1e2)], ids=["published", "milder"])
-def test_a_set_is_moved_as_published(
-    langevin: bool, index: int, weights: tuple[float, float, float]
-) -> None:
+def test_a_set_is_moved_as_published(langevin: bool, index: int, weights: tuple[float, float, float]) -> None:
     teacher, prior = lenet5(), ImagePrior(IMAGE, (1, 32, 32))
     chosen = Published(4, 20, 10, 3, *weights, langevin=langevin)
     wanted = draw_wanted(2, 10, 10, generator(3, "wanted"))

@@ -46,9 +46,7 @@ def test_pairwise_contrast_is_the_sum_over_pairs(shape: tuple[int, int, int], se
 
 
 @given(shapes, seeds, st.floats(-1e6, 1e6))
-def test_pairwise_contrast_bears_large_offsets(
-    shape: tuple[int, int, int], seed: int, offset: float
-) -> None:
+def test_pairwise_contrast_bears_large_offsets(shape: tuple[int, int, int], seed: int, offset: float) -> None:
     # The expanded square of the textbook cancels here; float32 leaves about offset * 1e-7 in a difference.
     logits = (draw(seed, *shape) + offset).float()
     exact = all_pairs(logits.double())
@@ -134,9 +132,7 @@ def test_soft_label_loss_is_zero_for_logits_equal_up_to_a_constant(
 
 
 @given(sizes, st.integers(2, 6), seeds, st.floats(0.5, 5))
-def test_soft_label_loss_is_positive_for_other_logits(
-    b: int, k: int, seed: int, temperature: float
-) -> None:
+def test_soft_label_loss_is_positive_for_other_logits(b: int, k: int, seed: int, temperature: float) -> None:
     logits = draw(seed, b, k)
     other = logits.clone()
     other[:, 0] += 0.5
@@ -199,9 +195,7 @@ def test_published_objective_is_the_formula_written_out(
         + w_contrast * 0.5 * group**2 * float(difference.square().mean())
         + w_prior * float(torch.stack([total_variation(image[None]) for image in images]).mean())
     )
-    objective = published_objective(
-        logits, wanted, total_variation(images), w_class, w_contrast, w_prior
-    )
+    objective = published_objective(logits, wanted, total_variation(images), w_class, w_contrast, w_prior)
     assert objective.shape == ()
     assert objective.item() == pytest.approx(literal, rel=1e-9, abs=1e-9)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from onnx import TensorProto
 from torch import nn
 
 from cake_onnx.errors import UnsupportedTeacherError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _ABSOLUTE = 1e-4
 _RELATIVE = 1e-3
+_HALF_RELATIVE = 2e-2
 _QUANTISED_RELATIVE = 0.25
 _QUANTISED_AGREEMENT = 0.95
 _NEAR_TIE = 0.02
@@ -92,7 +94,7 @@ def check_parity(
         raise _missed(
             "finite logits of shape", [len(x), output.classes], f"{list(found.shape)}, or not finite"
         )
-    tolerance = _tolerance(wanted, prepared.quantised)
+    tolerance = _tolerance(wanted, prepared)
     parity = Parity(
         max_abs_diff=float(np.abs(found - wanted).max()),
         tolerance=tolerance,
@@ -138,9 +140,15 @@ def _run(module: nn.Module, x: Array) -> Array:
     return result
 
 
-def _tolerance(wanted: Array, quantised: bool) -> float:
-    largest = float(np.abs(wanted).max())
-    return _ABSOLUTE + (_QUANTISED_RELATIVE if quantised else _RELATIVE) * largest
+def _tolerance(wanted: Array, prepared: Prepared) -> float:
+    relative = _HALF_RELATIVE if _is_half(prepared) else _RELATIVE
+    return _ABSOLUTE + (_QUANTISED_RELATIVE if prepared.quantised else relative) * float(np.abs(wanted).max())
+
+
+def _is_half(prepared: Prepared) -> bool:
+    """Whether the teacher computes in float16, which onnxruntime does and the converted module does not."""
+    codes = {tensor.data_type for tensor in prepared.body.graph.initializer}
+    return TensorProto.FLOAT16 in codes
 
 
 def _agreement(found: Array, wanted: Array) -> float:
@@ -183,7 +191,7 @@ def _require_scores(
     """Compare what the original model says with what its own tail says of the module's logits."""
     original = np.concatenate([scores(session, input, output, x[i : i + 1]) for i in range(len(x))])
     ours = run_tail(prepared, output, found)
-    tolerance = _tolerance(original, prepared.quantised)
+    tolerance = _tolerance(original, prepared)
     difference = float(np.abs(original - ours).max())
     if difference > tolerance:
         raise _missed(
@@ -216,7 +224,7 @@ def _gradient_norm(
         raise _missed("a finite gradient", "", "NaN or infinity in it")
     if not (norms > 0).any():
         raise _missed("a gradient that is not zero", "", "zero on every sample tried")
-    if not prepared.quantised and np.dtype(input.dtype).kind == "f":
+    if not (prepared.quantised or _is_half(prepared)) and np.dtype(input.dtype).kind == "f":
         matches = [
             _matches_difference(body, input, prepared, x[i], gradient[i], weights)
             for i in range(len(x))

@@ -68,7 +68,7 @@ def convert(prepared: Prepared, input: InputSpec) -> nn.Module:
             f"one tied to batches of {prepared.fixed_batch}",
             "export the model with a dynamic batch axis",
         )
-    body = _convert_body(prepared.body)
+    body = convert_graph(prepared.body)
     whole_numbers = input.dtype.startswith(("int", "uint"))
     module = TeacherModule(
         body, prepared.cut.relation, whole_numbers=whole_numbers, one_by_one=prepared.fixed_batch == 1
@@ -76,7 +76,12 @@ def convert(prepared: Prepared, input: InputSpec) -> nn.Module:
     return module.eval().requires_grad_(False)
 
 
-def _convert_body(body: ModelProto) -> nn.Module:
+def convert_graph(body: ModelProto) -> nn.Module:
+    """Convert a plain graph with one input and one output, as `prepare` makes them.
+
+    Raises:
+        UnsupportedTeacherError: An operator, or the way it is used, has no differentiable counterpart here.
+    """
     from cake_onnx.graph.engine import import_engine
 
     refuse_unsupported(body)

@@ -24,7 +24,7 @@ class Cut:
         tensor: Name of the tensor in the prepared graph.
         relation: `identity`: the tensor holds the K logits. `one_score`: it holds one score s before a
             sigmoid, logits are (-s/2, s/2). `one_vs_rest`: it holds K scores, each before a sigmoid of its
-            own, normalised to sum 1 afterwards; logits are log sigmoid, centred. `log`: it holds
+            own, and the results add up to 1; logits are log sigmoid, centred. `log`: it holds
             probabilities, logits are their logarithm, centred.
     """
 
@@ -74,8 +74,14 @@ def choose_tensor(wiring: Wiring, ending: Ending) -> str:
     )
 
 
-def choose_relation(ending: Ending, output: OutputSpec, columns: int) -> Relation:
+def choose_relation(ending: Ending, output: OutputSpec, columns: int, *, sums_to_one: bool) -> Relation:
     """How logits relate to a raw tensor of `columns` numbers a sample.
+
+    Args:
+        ending: How the model ends.
+        output: Its score output.
+        columns: Raw scores of one sample.
+        sums_to_one: The scores of a sample add up to 1.
 
     Raises:
         UnsupportedTeacherError: The numbers do not match the classes.
@@ -88,7 +94,7 @@ def choose_relation(ending: Ending, output: OutputSpec, columns: int) -> Relatio
             f"{columns}",
             "export the model with logits as its output",
         )
-    if ending.activation == "sigmoid" and ending.normalised:
+    if ending.activation == "sigmoid" and sums_to_one:
         return "one_vs_rest"
     return "log" if ending.activation == "none" and output.kind != "logits" else "identity"
 

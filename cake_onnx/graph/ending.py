@@ -29,14 +29,10 @@ class Ending:
         activation: The function applied last.
         raw: Tensors that hold the raw scores, nearest to the output first; the later ones differ from the
             first in shape or float width only.
-        normalised: An L1 `Normalizer` follows the activation (one-vs-rest models of scikit-learn).
-        paired: The graph writes `(1 - p, p)` from one probability p.
     """
 
     activation: Activation
     raw: tuple[str, ...]
-    normalised: bool
-    paired: bool
 
 
 def find_ending(wiring: Wiring, scores: str) -> Ending:
@@ -47,7 +43,7 @@ def find_ending(wiring: Wiring, scores: str) -> Ending:
         scores: Name of the score output.
     """
     activation: Activation = "none"
-    normalised = paired = False
+    rescaled = False
     raw: list[str] = []
     name = scores
     while True:
@@ -59,17 +55,17 @@ def find_ending(wiring: Wiring, scores: str) -> Ending:
         if _only_reshapes(node):
             name = node.input[0]
         elif activation == "none" and _is_l1(node):
-            normalised, name = True, node.input[0]
+            rescaled, name = True, node.input[0]
         elif activation == "none" and (single := _paired_probability(node, wiring)):
-            paired, name = True, single
+            rescaled, name = True, single
         elif activation == "none" and node.op_type in _ACTIVATIONS and _over_classes(node, wiring):
             activation, raw, name = _ACTIVATIONS[node.op_type], [], node.input[0]
         else:
             break
-    if activation == "none" and (normalised or paired):
+    if activation == "none" and rescaled:
         # A normaliser over something unknown is part of the model: keep it, the scores are probabilities.
-        return Ending("none", _before_zipmap(wiring, scores), normalised=False, paired=False)
-    return Ending(activation, tuple(raw), normalised, paired)
+        return Ending("none", _before_zipmap(wiring, scores))
+    return Ending(activation, tuple(raw))
 
 
 def _only_reshapes(node: NodeProto) -> bool:

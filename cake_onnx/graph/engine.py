@@ -25,9 +25,10 @@ def import_engine() -> ModuleType:
 @contextmanager
 def _stand_in() -> Iterator[None]:
     """A small `torchvision` for the length of one import; afterwards the world sees the truth again."""
-    if "torchvision" in sys.modules:
+    if sys.modules.get("torchvision") is not None:
         yield
         return
+    before = {name: sys.modules[name] for name in _NAMES if name in sys.modules}
     package, ops = (ModuleType(name) for name in _NAMES)
     for module in (package, ops):
         module.__spec__ = ModuleSpec(module.__name__, None, is_package=module is package)
@@ -42,6 +43,7 @@ def _stand_in() -> Iterator[None]:
         for name, module in ours.items():
             if sys.modules.get(name) is module:
                 del sys.modules[name]
+        sys.modules.update(before)
 
 
 def _refuse(*_: Any, **__: Any) -> Any:

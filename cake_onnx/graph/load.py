@@ -100,7 +100,7 @@ def parse_model(data: bytes, name: str) -> onnx.ModelProto:
     except DecodeError as error:
         raise UnsupportedTeacherError(
             _WANTED,
-            f"{len(data):,} bytes in {name} that are no whole ONNX model: damaged, cut short or another format",
+            f"{len(data):,} bytes in {name} that are no whole model: damaged, cut short or of another kind",
             "download or export the model again",
         ) from error
     if not model.graph.node:

@@ -58,7 +58,8 @@ def prepare(model: ModelProto, input: InputSpec, output: OutputSpec) -> Prepared
     """
     plain = spell_out_classifiers(normalise(model))
     refuse_without_gradient(plain)
-    freed, fixed = _free(model, plain, input, output)
+    said = _say(model, input, output)
+    freed, fixed = _free(plain, input, output, said)
     simple = infer_shapes(drop_dead_nodes(write_reshape_targets(fold_constants(freed))))
     wiring = Wiring(simple.graph)
     ending = find_ending(wiring, output.scores)
@@ -70,7 +71,8 @@ def prepare(model: ModelProto, input: InputSpec, output: OutputSpec) -> Prepared
         raise
     body = take_body(simple, tensor)
     _refuse_constant_body(body, output)
-    relation = choose_relation(ending, output, _columns(body, input, fixed))
+    sums_to_one = bool(np.allclose(said.sum(axis=1), 1.0, atol=1e-3))
+    relation = choose_relation(ending, output, _columns(body, input, fixed), sums_to_one=sums_to_one)
     tail = take_tail(simple, tensor)
     # Inference writes symbols of its own into outputs; the student shall declare what the teacher declares.
     del tail.graph.output[:]
@@ -78,14 +80,19 @@ def prepare(model: ModelProto, input: InputSpec, output: OutputSpec) -> Prepared
     return Prepared(body, tail, Cut(tensor, relation), fixed, is_quantised(simple))
 
 
+def _say(model: ModelProto, input: InputSpec, output: OutputSpec) -> Array:
+    """Scores `(3, K)` that the original model gives to three random samples, one by one."""
+    session = open_session(model.SerializeToString(), threads=1)
+    x = draw_inputs(input, _SAMPLES, seed=1)
+    return np.concatenate([scores(session, input, output, x[i : i + 1]) for i in range(_SAMPLES)])
+
+
 def _free(
-    original: ModelProto, plain: ModelProto, input: InputSpec, output: OutputSpec
+    plain: ModelProto, input: InputSpec, output: OutputSpec, wanted: Array
 ) -> tuple[ModelProto, int | None]:
-    """The first variant that gives at batch 3 what the original gives one by one, else the original."""
+    """The first variant that gives at batch 3 what the original gave one by one, else the graph as it is."""
     declared = batch_axis(plain)
     x = draw_inputs(input, _SAMPLES, seed=1)
-    session = open_session(original.SerializeToString(), threads=1)
-    wanted = np.concatenate([scores(session, input, output, x[i : i + 1]) for i in range(_SAMPLES)])
     loose = is_quantised(plain)
     variants = [symbolic_batch(plain)] if not isinstance(declared, int) else []
     for variant in (*variants, free_batch(plain)):

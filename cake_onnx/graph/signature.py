@@ -14,6 +14,7 @@ from cake_onnx.graph.inputs import find_data_input
 from cake_onnx.graph.normalise import normalise
 from cake_onnx.graph.outputs import choose_scores, describe_output
 from cake_onnx.graph.runtime import draw_inputs, open_session, scores
+from cake_onnx.graph.shapes import refuse_huge_tensors
 from cake_onnx.graph.specs import InputSpec, OutputSpec
 from cake_onnx.graph.tensors import refuse_nan_weights
 
@@ -48,6 +49,7 @@ def read_signature(
     described = InputSpec(found.name, found.shape, found.dtype, found.layout, bounds)
     score_name, label_name = choose_scores(plain)
     refuse_nan_weights(plain)
+    refuse_huge_tensors(plain)
     probe = _probe(model, described, score_name)
     return described, describe_output(plain, score_name, label_name, probe)
 

@@ -1,7 +1,7 @@
 """Compare teacher and student, both in onnxruntime, on samples that neither was chosen by."""
 
 from cake_onnx.judge.comparison import Comparison, Side, asker, compare, decision_grid
-from cake_onnx.judge.suites import Suite, held_out_suites
+from cake_onnx.judge.suites import Suite
 from cake_onnx.judge.verdict import Gate, LabelledResult, Verdict, judge
 
 __all__ = [
@@ -14,6 +14,5 @@ __all__ = [
     "asker",
     "compare",
     "decision_grid",
-    "held_out_suites",
     "judge",
 ]

@@ -88,7 +88,10 @@ def judge(
                 "judge", index + 1, len(asked) + 1, f"{suite.name}: {comparisons[-1].agreement:.1%}"
             )
         )
-    times = [tuple(latency(open_session(side.model, threads=LATENCY_THREADS), side.input)) for side in (teacher, student)]
+    times = [
+        tuple(latency(open_session(side.model, threads=LATENCY_THREADS), side.input))
+        for side in (teacher, student)
+    ]
     report(
         tell.Progress("judge", len(asked) + 1, len(asked) + 1, f"agreement {comparisons[0].agreement:.1%}")
     )

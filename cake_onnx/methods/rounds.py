@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from cake_onnx import progress as tell
-from cake_onnx.bank import Bank, Samples
+from cake_onnx.bank import Bank, Samples, storage_type
 from cake_onnx.devices import generator
 from cake_onnx.diffuse import Diffusion, diffuse, draw_wanted
 from cake_onnx.distill import Apprentice, Distillation, apprentice_for_rounds, learn_round
@@ -30,7 +30,8 @@ class RoundSettings:
         samples: Samples diffused a round; 0 leaves the boundary out, which is the baseline.
         group: Samples of a contrastive group; fewer where there are fewer classes.
         replay: Share of them that start from the bank, once there is one; the others start from the pool.
-        pool: Most prior samples drawn at the start.
+        pool: Most prior samples held, all drawn at the start.
+        refresh: Prior samples drawn anew each round; they take the places of random ones.
         pool_elements: Most numbers in the pool, which shortens it for large inputs.
         bank: Most samples kept.
         bank_elements: Most numbers in the bank.
@@ -42,6 +43,7 @@ class RoundSettings:
     group: int = 10
     replay: float = 0.5
     pool: int = 20_000
+    refresh: int = 100
     pool_elements: int = 24_000_000
     bank: int = 100_000
     bank_elements: int = 200_000_000
@@ -74,9 +76,7 @@ class Rounds:
             lesson.student, self.student, self.settings.distillation
         )
         numel = math.prod(lesson.shape)
-        self.bank = Bank(
-            max(1000, min(self.settings.bank, self.settings.bank_elements // numel)), lesson.shape
-        )
+        self.bank = self._empty_bank(max(1000, min(self.settings.bank, self.settings.bank_elements // numel)))
         self.pool = self._draw_pool(
             max(500, min(self.settings.pool, self.settings.pool_elements // numel, 100 * total))
         )
@@ -85,6 +85,8 @@ class Rounds:
     def play(self, index: int) -> Point:
         """Round `index`: diffuse a batch to the boundary, bank it, teach the student."""
         draw = generator(self.lesson.seed, "round", 0, index)
+        fresh = min(self.settings.refresh, self.pool.capacity // 50)
+        self.pool.add(self.lesson.prior.draw(fresh, draw), draw)
         if self.settings.samples:
             for samples in self._diffuse(index, draw):
                 self.bank.add(samples.x, draw)
@@ -104,14 +106,16 @@ class Rounds:
 
     def state(self) -> dict[str, Tensor]:
         """All that a checkpoint needs beside the seed."""
-        return self.apprentice.state() | {f"bank.{name}": value for name, value in self.bank.state().items()}
+        stores = {"bank": self.bank, "pool": self.pool}
+        return self.apprentice.state() | {
+            f"{name}.{key}": value for name, store in stores.items() for key, value in store.state().items()
+        }
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Take back what `state` gave."""
         self.apprentice.restore(tensors)
-        self.bank.restore(
-            {name.removeprefix("bank."): v for name, v in tensors.items() if name.startswith("bank.")}
-        )
+        self.bank.restore({"x": tensors["bank.x"]})
+        self.pool.restore({"x": tensors["pool.x"]})
 
     def _diffuse(self, index: int, draw: torch.Generator) -> tuple[Samples, Samples]:
         settings, place = self.settings, self.lesson.device.torch_device
@@ -119,9 +123,9 @@ class Rounds:
         groups = max(1, settings.samples // group)
         wanted = draw_wanted(groups, group, self.lesson.classes, draw)
         replayed = round(groups * group * settings.replay) if len(self.bank) else 0
-        fresh = self.pool[torch.randint(len(self.pool), (groups * group - replayed,), generator=draw)]
+        fresh = self.pool.draw(groups * group - replayed, draw)
         start = torch.cat([self.bank.draw(replayed, draw), fresh]) if replayed else fresh
-        start = start[torch.randperm(len(start), generator=draw)]
+        start = self.lesson.prior.project(start[torch.randperm(len(start), generator=draw)])
         return diffuse(
             self.teacher,
             self.student,
@@ -135,14 +139,22 @@ class Rounds:
             index,
         )
 
-    def _draw_pool(self, size: int) -> Tensor:
-        draw = generator(self.lesson.seed, "pool", 0)
-        return torch.cat([self.lesson.prior.draw(min(500, size - i), draw) for i in range(0, size, 500)])
+    def _empty_bank(self, capacity: int) -> Bank:
+        bounds = self.lesson.bounds
+        return Bank(capacity, self.lesson.shape, storage_type(bounds.low, bounds.high))
+
+    def _draw_pool(self, size: int) -> Bank:
+        draw, pool = generator(self.lesson.seed, "pool", 0), self._empty_bank(size)
+        for done in range(0, size, 500):
+            pool.add(self.lesson.prior.draw(min(500, size - done), draw), draw)
+        return pool
 
     def _spread_of_logits(self) -> Tensor:
         with torch.no_grad():
             place = self.lesson.device.torch_device
-            logits = torch.cat([self.teacher(x.to(place)) for x in self.pool[:2000].split(250)])
+            logits = torch.cat(
+                [self.teacher(x.float().to(place)) for x in self.pool.state()["x"][:2000].split(250)]
+            )
         spread = (logits - logits.mean(1, keepdim=True)).std()
         if not torch.isfinite(spread) or spread == 0:
             raise RunFailedError(

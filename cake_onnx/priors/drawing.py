@@ -89,8 +89,8 @@ def _octaves(n: int, size: tuple[int, int], generator: torch.Generator) -> Tenso
         field = field + weight * F.interpolate(noise, size=size, mode="bilinear", align_corners=False)
         side, weight = side * 2, weight * falloff
     field = field[:, 0]
-    spread = field.flatten(1).std(1, correction=0).clamp_min(1e-6)[:, None, None]
-    return (field - field.flatten(1).mean(1)[:, None, None]) / spread
+    centred = field - field.mean((1, 2), keepdim=True)
+    return centred / centred.square().mean((1, 2), keepdim=True).sqrt().clamp_min(1e-6)
 
 
 def _superellipse(n: int, size: tuple[int, int], generator: torch.Generator, largest: float) -> Tensor:

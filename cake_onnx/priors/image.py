@@ -42,7 +42,7 @@ class ImagePrior:
         kinds = [draw_texture, draw_leaves, draw_object, draw_strokes]
         counts = [n // 4 + (index < n % 4) for index in range(4)]
         images = torch.cat(
-            [kind(k, channels, size, generator) for kind, k in zip(kinds, counts, strict=True) if k]
+            [kind(k, channels, size, generator) for kind, k in zip(kinds, counts, strict=True)]
         )
         images = images[torch.randperm(n, generator=generator)]
         flipped = torch.rand(n, 1, 1, 1, generator=generator) < 0.5

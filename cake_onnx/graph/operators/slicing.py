@@ -82,7 +82,7 @@ def _split(x: Tensor, axis: int, sizes: list[int] | None, parts: int) -> tuple[T
 
 @operator("Gather", since=(1, 11, 13))
 def gather(node: Node) -> Bound:
-    """ONNX Gather-13: rows of `axis` by index, negative ones from the end; the index shape takes its place."""
+    """ONNX Gather-13: rows of `axis` by index, negative ones from the end; the index's shape is put there."""
     axis = node.attribute("axis", 0)
     index = node.constant(1)
     if index is not None and index.numel() == 1:

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import ModelProto, TensorProto, helper
+
+from cake_onnx.graph.classifiers import spell_out_classifiers
+from cake_onnx.graph.runtime import open_session
+
+
+def _classifier(post: str, rows: int, **labels: Any) -> ModelProto:
+    rng = np.random.default_rng(rows)
+    node = helper.make_node(
+        "LinearClassifier",
+        ["x"],
+        ["label", "scores"],
+        domain="ai.onnx.ml",
+        name="lc",
+        coefficients=rng.standard_normal(rows * 4).astype(np.float32).tolist(),
+        intercepts=rng.standard_normal(rows).astype(np.float32).tolist(),
+        post_transform=post,
+        **labels,
+    )
+    kind = TensorProto.STRING if "classlabels_strings" in labels else TensorProto.INT64
+    graph = helper.make_graph(
+        [node],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 4])],
+        [
+            helper.make_tensor_value_info("label", kind, [None]),
+            helper.make_tensor_value_info("scores", TensorProto.FLOAT, [None, None]),
+        ],
+    )
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 1)]
+    return helper.make_model(graph, opset_imports=imports, ir_version=8)
+
+
+@pytest.mark.parametrize("post", ["NONE", "SOFTMAX", "LOGISTIC"])
+@pytest.mark.parametrize(
+    "labels", [{"classlabels_ints": [7, 3, 5]}, {"classlabels_strings": ["a", "b", "c"]}]
+)
+def test_the_spelling_says_what_the_operator_says(post: str, labels: dict[str, Any]) -> None:
+    model = _classifier(post, rows=3, **labels)
+    spelled = spell_out_classifiers(model)
+    assert "LinearClassifier" not in {node.op_type for node in spelled.graph.node}
+    x = np.random.default_rng(1).standard_normal((50, 4)).astype(np.float32)
+    wanted = open_session(model.SerializeToString()).run(None, {"x": x})
+    found = open_session(spelled.SerializeToString()).run(None, {"x": x})
+    assert list(found[0]) == list(wanted[0])
+    np.testing.assert_allclose(found[1], wanted[1], rtol=1e-5, atol=1e-6)
+
+
+def test_a_single_row_gives_two_probabilities() -> None:
+    model = _classifier("LOGISTIC", rows=1, classlabels_ints=[0, 1])
+    x = np.random.default_rng(1).standard_normal((50, 4)).astype(np.float32)
+    wanted = open_session(model.SerializeToString()).run(None, {"x": x})
+    found = open_session(spell_out_classifiers(model).SerializeToString()).run(None, {"x": x})
+    assert list(found[0]) == list(wanted[0])
+    np.testing.assert_allclose(found[1], wanted[1], rtol=1e-5, atol=1e-6)
+
+
+def test_what_has_no_spelling_is_left_alone() -> None:
+    model = _classifier("PROBIT", rows=3, classlabels_ints=[0, 1, 2])
+    assert spell_out_classifiers(model).graph.node[0].op_type == "LinearClassifier"

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from cake_onnx.devices import generator
+from cake_onnx.graph.specs import Bounds, InputSpec
+from cake_onnx.judge import Suite
+from cake_onnx.judge.suites import _walks
+from cake_onnx.losses import margin
+from cake_onnx.methods.held_out import held_out_suites
+from cake_onnx.methods.rounds import Rounds, RoundSettings
+from cake_onnx.priors import TabularPrior, UniformPrior
+
+SPEC = InputSpec("x", (4,), "float32", "flat", Bounds((-1.0,), (3.0,), "test", False))
+PRIOR = TabularPrior(SPEC)
+WEIGHT = torch.randn(5, 4, generator=generator(0))
+CLASSES = 5
+
+
+def teacher(x: Tensor) -> Tensor:
+    return 3 * (x - 1) @ WEIGHT.T
+
+
+def suites(seed: int = 0, size: int = 300) -> list[Suite]:
+    return held_out_suites(teacher, PRIOR, SPEC, CLASSES, seed, size, torch.device("cpu"))
+
+
+def decisions(x: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> Tensor:
+    return teacher(torch.from_numpy(x)).argmax(1)
+
+
+def test_there_are_four_suites_in_the_order_of_their_weight() -> None:
+    assert [(suite.name, suite.role) for suite in suites()] == [
+        ("held-out boundary samples", "held-out"),
+        ("walks between classes", "other"),
+        ("fresh prior samples", "other"),
+        ("uniform noise", "baseline"),
+    ]
+
+
+def test_suites_are_of_the_size_and_inside_the_bounds() -> None:
+    for suite in suites(size=300):
+        assert suite.x.shape[1:] == (4,)
+        assert suite.x.dtype == np.float32
+        assert suite.x.min() >= -1
+        assert suite.x.max() <= 3
+        assert 150 < len(suite.x) <= 300
+
+
+@pytest.mark.parametrize("size", [1, 5, 249, 251, 520])
+def test_any_size_gives_samples(size: int) -> None:
+    made = suites(size=size)
+    assert len(made[0].x) == max(1, size // CLASSES) * CLASSES
+    assert all(len(suite.x) for suite in made)
+
+
+def test_the_seed_decides() -> None:
+    first, second, third = suites(1), suites(1), suites(2)
+    assert all(np.array_equal(a.x, b.x) for a, b in zip(first, second, strict=True))
+    assert not any(np.array_equal(a.x[:50], b.x[:50]) for a, b in zip(first, third, strict=True))
+
+
+def test_no_sample_is_one_the_student_was_trained_on() -> None:
+    from cake_onnx.devices import Device
+    from cake_onnx.methods.training import Lesson
+    from cake_onnx.priors import ValueRange
+
+    class Net(torch.nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return teacher(x)
+
+    cpu = Device(torch.device("cpu"), None)
+    lesson = Lesson(Net(), torch.nn.Linear(4, 5), PRIOR, ValueRange.of(SPEC), (4,), CLASSES, cpu, seed=0)
+    run = Rounds(lesson, 2, RoundSettings(samples=250, pool=500))
+    run.play(0)
+    run.play(1)
+    trained = torch.cat([store.state()["x"].float() for store in (run.pool, run.bank)])
+    for suite in suites(seed=0):
+        held_out = torch.from_numpy(suite.x)
+        # The bank keeps 11 bits: a sample it holds would lie within 2^-10 of itself.
+        apart = torch.cdist(held_out, trained).min(1).values
+        inner = ((held_out > -1) & (held_out < 3)).all(1)  # corners of the box are common to all
+        assert float((apart[inner] < 1e-3).float().mean()) < 0.01
+
+
+def test_boundary_samples_win_the_class_they_were_sent_to_and_vary() -> None:
+    counts = torch.bincount(decisions(suites()[0].x), minlength=CLASSES)
+    # every class is wanted 60 times
+    assert bool((counts > 30).all())
+
+
+def test_walks_lie_between_samples_of_different_classes() -> None:
+    ends = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [0.2, 0.1], [9.0, 1.0]]).repeat(40, 1)
+    classes = torch.tensor([0, 1, 2, 0, 1]).repeat(40)
+    walks = _walks(ends, classes, generator(0))
+    assert 0 < len(walks) < 200
+
+    def on_a_crossing(point: Tensor) -> bool:
+        for i in range(5):
+            for j in range(5):
+                if classes[i] != classes[j]:
+                    along = ends[j] - ends[i]
+                    t = float((point - ends[i]) @ along / (along @ along))
+                    if -1e-6 <= t <= 1 + 1e-6 and torch.dist(ends[i] + t * along, point) < 1e-4:
+                        return True
+        return False
+
+    assert all(on_a_crossing(point) for point in walks)
+
+
+def test_walks_cross_boundaries() -> None:
+    made = suites()
+    walked, fresh = (margin(teacher(torch.from_numpy(suite.x))).mean() for suite in (made[1], made[2]))
+    assert walked < fresh
+
+
+def test_a_teacher_with_one_decision_still_gives_walks() -> None:
+    made = held_out_suites(
+        lambda x: torch.cat([x[:, :1] * 0 + 9, x[:, :1]], 1),
+        UniformPrior(SPEC), SPEC, 2, 0, 40, torch.device("cpu"),
+    )  # fmt: skip
+    assert len(made[1].x) > 0

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from cake_onnx.config import parse_config
+from cake_onnx.methods.lesson import choose_student, prepare_lesson
+from cake_onnx.teacher import Teacher, load_teacher
+
+
+@pytest.fixture(scope="module")
+def teacher(fixtures: Path) -> Teacher:
+    return load_teacher(fixtures / "moons_mlp.onnx")
+
+
+def test_the_student_is_at_most_the_size_asked_for(teacher: Teacher) -> None:
+    for compression in (2, 4, 8):
+        student = choose_student(teacher, parse_config({"compression": compression}))
+        assert student.parameters <= teacher.parameters / compression
+
+
+def test_the_seed_decides_the_students_first_weights(teacher: Teacher) -> None:
+    first, second, third = (
+        choose_student(teacher, parse_config({"seed": seed})).module.state_dict() for seed in (0, 0, 1)
+    )
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not all(torch.equal(first[name], third[name]) for name in first)
+
+
+def test_a_lesson_holds_what_the_options_say(teacher: Teacher) -> None:
+    config = parse_config({"device": "cpu", "prior": "uniform", "seed": 5})
+    student = choose_student(teacher, config)
+    lesson, why = prepare_lesson(teacher, student, config)
+    assert lesson.prior.name == "uniform"
+    assert why == "named by --prior"
+    assert lesson.device.torch_device.type == "cpu"
+    assert (lesson.shape, lesson.classes, lesson.seed) == (teacher.input.shape, teacher.output.classes, 5)
+    assert lesson.bounds.low.flatten().tolist() == pytest.approx(list(teacher.input.bounds.low))
+    x = lesson.prior.draw(7, torch.Generator())
+    assert lesson.teacher(x).shape == lesson.student(x).shape == (7, teacher.output.classes)
+    assert not any(weight.requires_grad for weight in lesson.teacher.parameters())

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cake_onnx.devices import Device, choose_precision, find_device, generator, processor_name
+from cake_onnx.errors import UsageError
+
+CPU = torch.device("cpu")
+NO_GPU = not torch.cuda.is_available()
+
+
+def stream(draw: torch.Generator) -> list[float]:
+    return torch.rand(4, generator=draw).tolist()
+
+
+def test_generators_depend_on_seed_and_path_alone() -> None:
+    first = stream(generator(3, "round", 0, 7))
+    torch.manual_seed(99)
+    stream(generator(3, "round", 0, 6))
+    assert stream(generator(3, "round", 0, 7)) == first
+
+
+def test_generators_of_different_paths_differ() -> None:
+    paths: list[tuple[object, ...]] = [
+        (0,), (1,), (0, "round"), (0, "round", 0), (0, "round", 0, 0), (0, "round", 0, 1),
+        (0, "round", 1, 0), (0, "set", 0, 0), (0, "1", 1), (0, 1, "1"), (2**63 - 1,),
+    ]  # fmt: skip
+    streams = {tuple(stream(generator(int(str(path[0])), *path[1:]))) for path in paths}
+    assert len(streams) == len(paths)
+
+
+def test_a_generator_is_no_function_of_the_global_seed() -> None:
+    before = torch.get_rng_state()
+    generator(0, "x")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_cpu_is_always_there() -> None:
+    assert find_device("cpu") == CPU
+    assert find_device("auto").type in ("cpu", "cuda")
+
+
+@pytest.mark.skipif(not NO_GPU, reason="a GPU is there")
+@pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:3"])
+def test_a_missing_gpu_is_told(name: str) -> None:
+    with pytest.raises(UsageError, match=f"a GPU for `--device {name}`; found 0 usable GPUs.*--device cpu"):
+        find_device(name)
+
+
+@pytest.mark.skipif(NO_GPU, reason="needs a GPU")
+def test_a_gpu_beyond_the_last_is_told() -> None:
+    assert find_device("auto").type == "cuda"
+    with pytest.raises(UsageError, match="usable GPUs"):
+        find_device(f"cuda:{torch.cuda.device_count()}")
+
+
+class Offset(nn.Module):
+    """Decides by differences far smaller than its logits."""
+
+    def __init__(self, offset: float) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(6, 5)
+        self.layer.bias.data += offset
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.layer(x)
+        return logits
+
+
+@pytest.fixture
+def bf16_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor that says it is fast at bfloat16: any can compute it, only speed differs."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+
+
+@pytest.fixture
+def inputs() -> Tensor:
+    return torch.randn(300, 6, generator=generator(0))
+
+
+@pytest.mark.usefixtures("bf16_processor")
+def test_bfloat16_where_the_teacher_bears_it(inputs: Tensor) -> None:
+    chosen = choose_precision(CPU, Offset(0.0), inputs, exact=False)
+    assert chosen.autocast is torch.bfloat16
+    assert repr(chosen) == "cpu, bfloat16 autocast"
+
+
+@pytest.mark.usefixtures("bf16_processor")
+def test_float32_where_bfloat16_breaks_the_teachers_decisions(inputs: Tensor) -> None:
+    teacher = Offset(1000.0)
+    rounded = Device(CPU, torch.bfloat16).wrap(teacher)(inputs)
+    assert (rounded.argmax(1) == teacher(inputs).argmax(1)).float().mean() < 0.97
+    chosen = choose_precision(CPU, teacher, inputs, exact=False)
+    assert chosen == Device(CPU, None)
+    assert repr(chosen) == "cpu, float32"
+
+
+@pytest.mark.usefixtures("bf16_processor")
+def test_float32_for_a_graph_that_carries_integers(inputs: Tensor) -> None:
+    assert choose_precision(CPU, Offset(0.0), inputs, exact=True).autocast is None
+
+
+def test_float32_on_a_processor_without_bfloat16(monkeypatch: pytest.MonkeyPatch, inputs: Tensor) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    assert choose_precision(CPU, Offset(0.0), inputs, exact=False).autocast is None
+
+
+def test_wrap_computes_in_the_precision_and_returns_float32(inputs: Tensor) -> None:
+    teacher = Offset(0.0)
+    exact, rounded = (Device(CPU, dtype).wrap(teacher)(inputs) for dtype in (None, torch.bfloat16))
+    assert exact.dtype == rounded.dtype == torch.float32
+    assert torch.equal(exact, teacher(inputs))
+    assert not torch.equal(rounded, exact)
+    assert torch.equal(rounded, rounded.bfloat16().float())
+    torch.testing.assert_close(rounded, exact, rtol=0.05, atol=0.05)
+
+
+def test_gradients_pass_through_the_wrap(inputs: Tensor) -> None:
+    moving = inputs.clone().requires_grad_()
+    Device(CPU, torch.bfloat16).wrap(Offset(0.0))(moving).sum().backward()
+    assert moving.grad is not None
+    assert moving.grad.abs().sum() > 0
+
+
+def test_the_processor_has_a_name() -> None:
+    assert processor_name()
