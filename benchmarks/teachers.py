@@ -36,7 +36,8 @@ from cake_onnx.teacher import load_teacher
 
 RESULTS = Path(__file__).parent / "results" / "teachers.csv"
 COLUMNS = (
-    "teacher", "arm", "seed", "rounds", "passes", "student", "teacher_parameters", "student_parameters",
+    "teacher", "arm", "seed", "minutes", "rounds", "passes", "student",
+    "teacher_parameters", "student_parameters",
     "teacher_bytes", "student_bytes", "latency_ratio_1", "latency_ratio_64", "agreement_held_out",
     "agreement_real", "accuracy_teacher", "accuracy_student", "n_real", "seconds", "processor", "cores",
     "torch", "cake_onnx",
@@ -51,9 +52,9 @@ def main() -> None:
     for entry in chosen:
         for seed in map(int, options.seeds.split(",")):
             for arm in options.arms.split(","):
-                key = (Path(entry["file"]).stem, arm, str(seed), str(options.rounds or ""))
+                key = (Path(entry["file"]).stem, arm, str(seed), _told(options.minutes))
                 if key not in _done():
-                    _append(_measure(entry, arm, seed, options) | {"rounds": options.rounds or ""})
+                    _append(_measure(entry, arm, seed, options) | {"minutes": _told(options.minutes)})
 
 
 def _parse() -> argparse.Namespace:
@@ -63,11 +64,15 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--only", default="", help="stems of teachers, separated by commas")
     parser.add_argument("--arms", default="cake", help="out of cake, noise, prior")
     parser.add_argument("--seeds", default="0")
-    parser.add_argument("--rounds", type=int, default=None, help="instead of the default budget")
+    parser.add_argument("--minutes", type=float, default=None, help="cut the default budget to this time")
     return parser.parse_args()
 
 
-def _config(entry: dict[str, Any], seed: int, rounds: int | None) -> Config:
+def _told(minutes: float | None) -> str:
+    return "" if minutes is None else f"{minutes:g}"
+
+
+def _config(entry: dict[str, Any], seed: int, minutes: float | None) -> Config:
     scaling = entry["input_scaling"]
     if scaling["kind"] == "raw":
         known: dict[str, Any] = {}  # a table as it would arrive: nobody says how it is scaled
@@ -75,11 +80,11 @@ def _config(entry: dict[str, Any], seed: int, rounds: int | None) -> Config:
         known = {"mean": tuple(scaling["mean"]), "std": tuple(scaling["std"])}
     else:
         known = {"input_range": tuple(scaling["range"])}
-    return Config(seed=seed, rounds=rounds, **known)
+    return Config(seed=seed, max_minutes=minutes, **known)
 
 
 def _measure(entry: dict[str, Any], arm: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
-    path, config = options.teachers / entry["file"], _config(entry, seed, options.rounds)
+    path, config = options.teachers / entry["file"], _config(entry, seed, options.minutes)
     teacher = load_teacher(path, config.input_range, config.mean, config.std)
     x, y = real_data(entry, options.data, teacher.input.shape)
     start = time.perf_counter()
@@ -88,7 +93,8 @@ def _measure(entry: dict[str, Any], arm: str, seed: int, options: argparse.Names
     student = open_session(row.pop("model"))
     decided = []
     for session in (teacher.session, student):
-        parts = [scores(session, teacher.input, teacher.output, x[i : i + 250]) for i in range(0, len(x), 250)]
+        batches = [x[i : i + 250] for i in range(0, len(x), 250)]
+        parts = [scores(session, teacher.input, teacher.output, batch) for batch in batches]
         decided.append(np.concatenate([probabilities(p, teacher.output.kind) for p in parts]).argmax(1))
     return row | {
         "teacher": path.stem, "arm": arm, "seed": seed, "seconds": round(seconds, 1), "n_real": len(x),
@@ -109,16 +115,35 @@ def _compressed(path: Path, config: Config, x: np.ndarray, y: np.ndarray) -> dic
         result = compress(path, config.model_copy(update={"eval": data}), report=_say)
     report = result.report
     held_out = next(f for f in report.fidelity if f.role == "held-out")
-    times = {t.batch: t.median_ms / s.median_ms for t, s in zip(report.teacher.latency, report.student.latency, strict=True)}
+    pairs = zip(report.teacher.latency, report.student.latency, strict=True)
+    times = {teacher.batch: teacher.median_ms / student.median_ms for teacher, student in pairs}
     return {
-        "model": result.model, "passes": int(report.run.passes), "student": report.student.family,
+        "model": result.model, "rounds": report.run.rounds, "passes": int(report.run.passes),
+        "student": report.student.family,
         "student_parameters": report.student.parameters, "student_bytes": report.student.bytes,
         "agreement_held_out": round(held_out.agreement, 4),
-        "latency_ratio_1": round(times.get(1, float("nan")), 2), "latency_ratio_64": round(times.get(64, float("nan")), 2),
+        "latency_ratio_1": round(times.get(1, float("nan")), 2),
+        "latency_ratio_64": round(times.get(64, float("nan")), 2),
     }  # fmt: skip
 
 
+def _rounds_of_ours(stem: str, seed: int, minutes: str) -> int:
+    with RESULTS.open() as file:
+        for row in csv.DictReader(file):
+            if (row["teacher"], row["arm"], row["seed"], row["minutes"]) == (
+                stem,
+                "cake",
+                str(seed),
+                minutes,
+            ):
+                return int(row["rounds"])
+    raise SystemExit(
+        f"run the arm `cake` of {stem}, seed {seed}, first: a baseline takes its number of rounds"
+    )
+
+
 def _baseline(arm: str, path: Path, config: Config) -> dict[str, Any]:
+    rounds = _rounds_of_ours(path.stem, config.seed, _told(config.max_minutes))
     teacher = load_teacher(path, config.input_range, config.mean, config.std)
     student = choose_student(teacher, config)
     lesson, _ = prepare_lesson(teacher, student, config)
@@ -127,24 +152,29 @@ def _baseline(arm: str, path: Path, config: Config) -> dict[str, Any]:
     ours = RoundSettings()
     steps = round(2 * ours.passes / ours.distillation.batch)
     settings = replace(ours, samples=0, distillation=replace(ours.distillation, steps=steps))
-    training = train_in_rounds(lesson, config.planned_rounds, _say, settings=settings)
+    # The rounds of the arm `cake`, so that passes are equal, not seconds.
+    training = train_in_rounds(lesson, rounds, _say, settings=settings)
     model, _ = export(teacher, student)
     return {
-        "model": model, "passes": int(training.passes), "student": student.family,
+        "model": model, "rounds": rounds, "passes": int(training.passes), "student": student.family,
         "student_parameters": student.parameters, "student_bytes": len(model),
     }  # fmt: skip
 
 
 def _say(progress: Any) -> None:
     if progress.total and progress.done % max(1, progress.total // 10) == 0:
-        print(f"  {progress.stage} {progress.done}/{progress.total} {progress.note}", file=sys.stderr, flush=True)
+        print(
+            f"  {progress.stage} {progress.done}/{progress.total} {progress.note}",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _done() -> set[tuple[str, str, str, str]]:
     if not RESULTS.exists():
         return set()
     with RESULTS.open() as file:
-        return {(r["teacher"], r["arm"], r["seed"], r["rounds"]) for r in csv.DictReader(file)}
+        return {(r["teacher"], r["arm"], r["seed"], r["minutes"]) for r in csv.DictReader(file)}
 
 
 def _append(row: dict[str, Any]) -> None:

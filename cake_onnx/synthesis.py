@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,7 +21,7 @@ _GROUPS = 25
 def synthesize(path: Path, count: int, config: Config, report: tell.Report = tell.silent) -> Samples:
     """Push `count` samples from the prior to the decision boundary of a teacher; no student is involved.
 
-    Half of the samples are taken from the middle of their way, where the teacher is surer, and half from its end.
+    Half are taken from the middle of their way, where the teacher is surer, and half from its end.
 
     Args:
         path: An ONNX classifier.
@@ -56,7 +57,11 @@ def synthesize(path: Path, count: int, config: Config, report: tell.Report = tel
         parts.extend(both)
         done += 2 * _GROUPS * group
     report(tell.Progress("diffuse", count, count))
-    return _first(parts, count)
+    samples = _first(parts, count)
+    # Samples travel in the device's precision; at the boundary only float32 says what the file itself says.
+    with torch.no_grad():
+        exact = [module(x.to(place)).float().cpu() for x in samples.x.split(_GROUPS * group)]
+    return replace(samples, logits=torch.cat(exact))
 
 
 def _first(parts: list[Samples], count: int) -> Samples:

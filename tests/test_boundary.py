@@ -119,7 +119,7 @@ def test_the_published_diffusion_does_so_too(seed: int) -> None:
 
 @cache
 def moons() -> tuple[nn.Module, InputSpec, Tensor]:
-    """A small network on two moons, its input, and points `(P, 2)` along its boundary inside the data's box."""
+    """A small network on two moons, its input, and points `(P, 2)` along its boundary in the data's box."""
     features, labels = make_moons(1000, noise=0.1, random_state=0)
     x, y = torch.tensor(features, dtype=torch.float32), torch.tensor(labels)
     torch.manual_seed(0)

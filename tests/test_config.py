@@ -211,7 +211,7 @@ def test_defaults_are_valid_and_frozen() -> None:
     config = parse_config({})
     assert config == Config()
     with pytest.raises(ValueError, match="frozen"):
-        config.seed = 3
+        config.seed = 3  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("method", ["rounds", "paper"])

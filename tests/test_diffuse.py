@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 
 import pytest
@@ -127,9 +128,7 @@ def test_step_lengths_fall_geometrically() -> None:
     lengths = [Diffusion().step_length(step) for step in range(8)]
     assert lengths[0] == pytest.approx(0.08)
     assert lengths[-1] == pytest.approx(0.006)
-    assert [b / a for a, b in zip(lengths, lengths[1:], strict=False)] == pytest.approx(
-        [(0.006 / 0.08) ** (1 / 7)] * 7
-    )
+    assert [b / a for a, b in itertools.pairwise(lengths)] == pytest.approx([(0.006 / 0.08) ** (1 / 7)] * 7)
 
 
 def test_a_step_descends_the_objective_that_is_written() -> None:

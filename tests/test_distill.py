@@ -38,7 +38,7 @@ def mlp(seed: int, hidden: int) -> nn.Module:
 
 def teacher() -> nn.Module:
     net = mlp(0, 16)
-    net[2].weight.data *= 4  # type: ignore[index, union-attr, operator]
+    net[2].weight.data *= 4  # type: ignore[index]
     return net.requires_grad_(False)
 
 

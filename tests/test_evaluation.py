@@ -33,7 +33,7 @@ def test_inputs_and_labels_are_read_as_they_are(tmp_path: Path) -> None:
     assert np.array_equal(data.x, X)
     assert data.y is not None
     assert np.array_equal(data.y, Y)
-    assert (data.x.dtype, data.y.dtype) == (np.float32, np.int64)
+    assert [str(data.x.dtype), str(data.y.dtype)] == ["float32", "int64"]
 
 
 def test_labels_may_be_absent(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_bad_files_are_told(tmp_path: Path, content: bytes, said: str) -> None:
 def test_no_file_and_a_folder_are_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no file .*absent.npz.*[Cc]heck the path"):
         load_evaluation(tmp_path / "absent.npz", spec(), 4)
-    with pytest.raises(UsageError, match="an .npz file for `--eval`"):
+    with pytest.raises(UsageError, match="npz file for `--eval`"):
         load_evaluation(tmp_path, spec(), 4)
 
 

@@ -124,7 +124,8 @@ def trim_outputs(model: ModelProto) -> ModelProto:
     read = {name for node in result.graph.node for name in node.input}
     read |= {value.name for value in result.graph.output}
     for node in result.graph.node:
-        while len(node.output) > 1 and node.output[-1] not in read:
+        # The number of outputs of a Split says how large its parts are.
+        while node.op_type != "Split" and len(node.output) > 1 and node.output[-1] not in read:
             node.output.pop()
     return result
 

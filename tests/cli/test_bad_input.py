@@ -115,7 +115,7 @@ CASES = [
     ("compress good.onnx -o text.onnx/new", 2, "can be written for `-o`; found a file at .*text.onnx"),
     ("compress good.onnx -o /proc/new/deep", 2, "can be written for `-o`; found /proc/new: .*Choose another"),
     ("synthesize good.onnx -o text.onnx/new.npz", 2, "can be written for `-o`; found a file"),
-    ("compress good.onnx -o busy", 2, "the finished run in busy; found .*rounds was 2 and is 340"),
+    ("compress good.onnx -o busy", 2, "the finished run in busy; found .*rounds was 2 and is [0-9]+"),
     ("compress good.onnx -o strange", 2, "found model.onnx in strange, which .*`--overwrite`"),
     ("compress good.onnx -o taken", 2, "taken/work to be free.*Choose another folder"),
     ("compress own/model.onnx -o own --overwrite", 2, "nothing replaces the teacher; found the teach"),
@@ -172,8 +172,8 @@ def test_a_bad_value_in_the_environment_is_named_by_its_variable(
 
 
 def test_as_a_module_it_answers_the_same(shell: Shell, bad_folder: Path) -> None:
-    process = shell("compress", "text.onnx", cwd=bad_folder)
-    out, err = process.communicate()
+    with shell("compress", "text.onnx", cwd=bad_folder) as process:
+        out, err = process.communicate()
     assert (process.returncode, out) == (3, "")
     assert err.startswith("cake-onnx: expected an ONNX model file; found a text file, text.onnx. Give the")
     assert err.count("\n") == 1

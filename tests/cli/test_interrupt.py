@@ -7,6 +7,8 @@ import shlex
 import signal
 from pathlib import Path
 
+from cake_onnx.config import Config
+from cake_onnx.workspace import Workspace, inputs_of
 from tests.cli.conftest import Command, Shell
 
 ROUNDS = ("--rounds", "40")
@@ -16,14 +18,14 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
     shell: Shell, cake: Command, fixtures: Path, tmp_path: Path
 ) -> None:
     teacher = fixtures / "moons_mlp.onnx"
-    process = shell("compress", teacher, "-o", "cut", *ROUNDS, "--overwrite", cwd=tmp_path)
-    assert process.stderr is not None
     said = ""
-    for line in process.stderr:
-        said += line
-        if "Teaching the student  8/40" in line:
-            process.send_signal(signal.SIGINT)
-    assert process.wait() == 130
+    with shell("compress", teacher, "-o", "cut", *ROUNDS, "--overwrite", cwd=tmp_path) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            said += line
+            if "Teaching the student  8/40" in line:
+                process.send_signal(signal.SIGINT)
+    assert process.returncode == 130
     assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == ["work"]
     assert {path.name for path in (tmp_path / "cut/work").iterdir()} == {"inputs.json", "state.safetensors"}
 
@@ -50,17 +52,11 @@ def test_an_unfinished_run_with_other_options_is_refused(
     assert (tmp_path / "out/work/state.safetensors").exists()
 
 
-def test_a_damaged_state_is_told(cake: Command, fixtures: Path, shell: Shell, tmp_path: Path) -> None:
-    words = ("compress", fixtures / "moons_mlp.onnx", "-o", "out", *ROUNDS)
-    plan = cake(*words, "--dry-run")
-    assert plan.code == 0
-    from cake_onnx.config import Config
-    from cake_onnx.workspace import Workspace, inputs_of
-
+def test_a_damaged_state_is_told(cake: Command, fixtures: Path, tmp_path: Path) -> None:
     teacher = fixtures / "moons_mlp.onnx"
-    Workspace(Path("out"), teacher).claim(inputs_of(teacher, Config(rounds=40)), overwrite=False)
+    Workspace(tmp_path / "out", teacher).claim(inputs_of(teacher, Config(rounds=40)), overwrite=False)
     (tmp_path / "out/work/state.safetensors").write_bytes(b"\x05\x00\x00")
-    answer = cake(*words)
+    answer = cake("compress", teacher, "-o", "out", *ROUNDS)
     assert answer.code == 2
     assert "a readable state in out/work/state.safetensors" in answer.err
     assert "tart anew with `--overwrite`" in answer.err

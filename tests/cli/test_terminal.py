@@ -25,13 +25,14 @@ def read_all(terminal: int) -> str:
 
 def test_a_bar_is_drawn_and_the_table_comes_last(shell: Shell, fixtures: Path, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
-    process = shell("compress", fixtures / "moons_mlp.onnx", "--rounds", "3", cwd=tmp_path, stderr=theirs)
-    os.close(theirs)
-    drawn = read_all(ours)
-    os.close(ours)
-    assert process.stdout is not None
-    printed = process.stdout.read()
-    assert process.wait() == 0
+    words = ("compress", fixtures / "moons_mlp.onnx", "--rounds", "3")
+    with shell(*words, cwd=tmp_path, stderr=theirs) as process:
+        os.close(theirs)
+        drawn = read_all(ours)
+        os.close(ours)
+        assert process.stdout is not None
+        printed = process.stdout.read()
+    assert process.returncode == 0
     assert "\x1b[" in drawn
     assert "Teaching the student" in drawn
     assert "\N{BOX DRAWINGS HEAVY HORIZONTAL}" in drawn

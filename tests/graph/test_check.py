@@ -56,7 +56,8 @@ class _Changed(nn.Module):
 
 
 def _detached(module: nn.Module, x: Tensor) -> Tensor:
-    return module(x).detach() + 0 * x.sum()
+    logits: Tensor = module(x).detach() + 0 * x.sum()
+    return logits
 
 
 def _doubled_gradient(module: nn.Module, x: Tensor) -> Tensor:
@@ -65,11 +66,13 @@ def _doubled_gradient(module: nn.Module, x: Tensor) -> Tensor:
 
 
 def _not_a_number(module: nn.Module, x: Tensor) -> Tensor:
-    return module(x) * torch.nan
+    logits: Tensor = module(x) * torch.nan
+    return logits
 
 
 def _batch_dependent(module: nn.Module, x: Tensor) -> Tensor:
-    return module(x) + (0.0 if len(x) > 1 else 1.0)
+    logits: Tensor = module(x) + (0.0 if len(x) > 1 else 1.0)
+    return logits
 
 
 def _crash(module: nn.Module, x: Tensor) -> Tensor:

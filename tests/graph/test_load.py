@@ -136,5 +136,5 @@ def test_a_tensor_that_lies_about_its_size_is_refused(
     linear.graph.initializer[0].dims[:] = dims
     path = tmp_path / "m.onnx"
     path.write_bytes(linear.SerializeToString())
-    with pytest.raises(CakeError, match="'w'|w with shape"):
+    with pytest.raises(CakeError, match=r"'w'|w with shape"):
         load_model(path)

@@ -9,7 +9,10 @@ import pytest
 from onnx import ModelProto
 
 from cake_onnx.errors import UnsupportedTeacherError
+from cake_onnx.graph.check import check_parity
+from cake_onnx.graph.convert import convert
 from cake_onnx.graph.prepare import Prepared, prepare
+from cake_onnx.graph.runtime import open_session
 from cake_onnx.graph.signature import read_signature
 
 Parse = Callable[..., ModelProto]
@@ -122,15 +125,13 @@ def test_scores_that_ignore_the_input_are_refused(parse: Parse) -> None:
              y = ConstantOfShape(s)
         }"""
     )
-    with pytest.raises(UnsupportedTeacherError, match="gradient|depend on the input"):
-        from cake_onnx.graph.check import check_parity
-        from cake_onnx.graph.convert import convert
-        from cake_onnx.graph.runtime import open_session
-
-        described = read_signature(model)
-        prepared = prepare(model, *described)
-        module = convert(prepared, described[0])
-        check_parity(module, open_session(model.SerializeToString()), *described, prepared, seed=0)
+    # ConstantOfShape reads the input for its shape alone: connected, yet without a gradient.
+    spec, output = read_signature(model)
+    prepared = prepare(model, spec, output)
+    session = open_session(model.SerializeToString())
+    module = convert(prepared, spec)
+    with pytest.raises(UnsupportedTeacherError, match="gradient of the scores"):
+        check_parity(module, session, spec, output, prepared, seed=0)
 
 
 def test_trees_and_neighbours_are_named() -> None:

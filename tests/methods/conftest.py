@@ -56,7 +56,7 @@ def new_lesson() -> Callable[..., Lesson]:
         spec = InputSpec("x", (3,), "float32", "flat", Bounds((-2.0,), (2.0,), "test", False))
         teacher = network(0, 12).requires_grad_(False)
         for weight in teacher.parameters():
-            weight *= 3
+            weight.mul_(3)
         return Lesson(
             teacher=teacher,
             student=network(5, 8),

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cake_onnx.distill import Distillation
 from cake_onnx.errors import RunFailedError
 from cake_onnx.graph.specs import Bounds, InputSpec
-from cake_onnx.methods import NoCheckpoints
+from cake_onnx.methods import Checkpoints, NoCheckpoints
 from cake_onnx.methods.rounds import Rounds, RoundSettings, rounds_within, train_in_rounds
 from cake_onnx.methods.training import Lesson
 from cake_onnx.priors import UniformPrior, ValueRange
@@ -208,7 +208,7 @@ def test_a_teacher_that_always_says_the_same_is_refused(
 ) -> None:
     lesson = new_lesson()
     for weight in lesson.teacher.parameters():
-        weight *= value
+        weight.mul_(value)
     with pytest.raises(RunFailedError, match=f"{found}.*--input-range"):
         Rounds(lesson, 1, SMALL)
 
@@ -222,7 +222,7 @@ def test_timing_leaves_the_student_alone(new_lesson: NewLesson) -> None:
 
 
 def test_no_checkpoints_keeps_nothing() -> None:
-    nothing = NoCheckpoints()
+    nothing: Checkpoints = NoCheckpoints()
     nothing.save({"x": torch.zeros(1)}, {})
     assert not nothing.due()
     assert nothing.load() is None

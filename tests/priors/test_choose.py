@@ -22,7 +22,7 @@ def linear(templates: torch.Tensor) -> nn.Module:
 
 
 def blobs() -> torch.Tensor:
-    """Five templates, each a smooth bump at its own place: what a classifier of centred pictures looks for."""
+    """Five templates, each a smooth bump at its own place, as a classifier of pictures has them."""
     axis = torch.linspace(-1, 1, SIDE)
     rows, columns = axis[:, None], axis[None, :]
     places = [(0.0, 0.0), (0.4, 0.1), (-0.3, 0.3), (0.1, -0.4), (-0.2, -0.2)]

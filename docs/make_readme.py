@@ -1,0 +1,124 @@
+"""Fill the generated parts of README.md and docs/method.md: option tables, help, default settings.
+
+    python docs/make_readme.py           # write both anew
+    python docs/make_readme.py --check   # exit 1 if one is not what would be written
+
+A part lies between `<!-- NAME:begin -->` and `<!-- NAME:end -->`; everything else is written by hand.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import click
+
+from cake_onnx.cli.main import group
+from cake_onnx.cli.options import default_of, metavar_of
+from cake_onnx.config import Config, flag_of
+from cake_onnx.diffuse import Diffusion, Published
+from cake_onnx.distill import Distillation, PublishedDistillation
+from cake_onnx.methods.rounds import RoundSettings
+
+ROOT = Path(__file__).resolve().parent.parent
+_WIDTH = 96
+_MARK = re.compile(r"(<!-- (\w+):begin -->\n)(.*?)(<!-- \2:end -->)", re.DOTALL)
+_ATTRIBUTE = re.compile(r"^ {4}(\w+): (.+?)(?=^ {4}\w+: |\Z)", re.MULTILINE | re.DOTALL)
+
+
+def options_table() -> str:
+    """Every field of the configuration: flag, values, default, meaning."""
+    rows = [("option", "default", "what it says")]
+    for name, field in Config.model_fields.items():
+        flag = flag_of(name) if field.annotation is bool else f"{flag_of(name)} {metavar_of(name)}"
+        rows.append((f"`{flag}`", default_of(field), field.description or ""))
+    return _table(rows)
+
+
+def switches_table() -> str:
+    """The flags that are no fields: where files go and what is shown."""
+    commands_of: dict[tuple[str, str], list[str]] = {}
+    for name, command in group.commands.items():
+        for option in command.params:
+            if isinstance(option, click.Option) and option.name not in Config.model_fields:
+                shown = ", ".join(f"`{word}`" for word in option.opts)
+                commands_of.setdefault((shown, option.help or ""), []).append(name)
+    rows = [("option", "of", "what it does")]
+    for (shown, text), names in commands_of.items():
+        rows.append((shown, "all" if len(names) == len(group.commands) else ", ".join(names), text))
+    return _table(rows)
+
+
+def help_text() -> str:
+    """What `cake-onnx --help` prints, at a width that depends on no terminal."""
+    context = click.Context(
+        group, info_name="cake-onnx", terminal_width=_WIDTH, help_option_names=["-h", "--help"]
+    )
+    return f"```text\n{group.get_help(context).rstrip()}\n```\n"
+
+
+def settings_table(settings: type) -> str:
+    """Name, default and meaning of each number in a dataclass of settings."""
+    meanings = {
+        name: " ".join(text.split())
+        for name, text in _ATTRIBUTE.findall(inspect.getdoc(settings).partition("Attributes:\n")[2])  # type: ignore[union-attr]
+    }
+    rows = [("setting", "default", "meaning")]
+    for field in dataclasses.fields(settings):
+        if not dataclasses.is_dataclass(field.type) and field.default is not dataclasses.MISSING:
+            rows.append((f"`{field.name}`", f"{field.default}", meanings[field.name]))
+    return _table(rows)
+
+
+PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
+    "README.md": {"help": help_text, "options": options_table, "switches": switches_table},
+    "docs/method.md": {
+        "rounds": lambda: settings_table(RoundSettings),
+        "diffusion": lambda: settings_table(Diffusion),
+        "distillation": lambda: settings_table(Distillation),
+        "published": lambda: settings_table(Published),
+        "published_distillation": lambda: settings_table(PublishedDistillation),
+    },
+}
+
+
+def fill(text: str, parts: Mapping[str, Callable[[], str]]) -> str:
+    """`text` with every generated part as it should be.
+
+    Raises:
+        ValueError: A part has no place in `text`, or a place has no part.
+    """
+    places = {match[2] for match in _MARK.finditer(text)}
+    if places != set(parts):
+        raise ValueError(f"there are places for {sorted(places)}, and parts {sorted(parts)}")
+    return _MARK.sub(lambda match: match[1] + parts[match[2]]() + match[4], text)
+
+
+def stale() -> dict[Path, str]:
+    """Every file that is not as it should be, with the text it should have."""
+    wanted = {ROOT / name: fill((ROOT / name).read_text("utf-8"), parts) for name, parts in PARTS.items()}
+    return {path: text for path, text in wanted.items() if path.read_text("utf-8") != text}
+
+
+def _table(rows: list[tuple[str, ...]]) -> str:
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    lines.insert(1, "|---" * len(rows[0]) + "|")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Write or check."""
+    found = stale()
+    if "--check" in sys.argv[1:]:
+        names = ", ".join(str(path.relative_to(ROOT)) for path in found)
+        sys.exit(f"stale: {names}; run python docs/make_readme.py" if found else 0)
+    for path, text in found.items():
+        path.write_text(text, "utf-8")
+
+
+if __name__ == "__main__":
+    main()
