@@ -55,8 +55,9 @@ def validate(teacher: Path, student: Path, config: Config, report: tell.Report =
     run = Run(None, 0, 0.0, (), {"judge": time.perf_counter() - start}, config.seed, "onnxruntime, cpu")
     return assemble(
         teacher=Subject.of_file(first.file), student=Subject.of_file(second.file),
-        family="given", chosen_because="it was given", input=spec, output=output, conversion=None, export=None,
-        verdict=verdict, run=run, assumptions=assumptions(spec, f"{named} start from {prior}.", verdict),
+        family="given", chosen_because="it was given", input=spec, output=output,
+        conversion=None, export=None, verdict=verdict, run=run,
+        assumptions=assumptions(spec, f"{named} start from {prior}.", verdict),
         command=f"cake-onnx validate {first.file.path.name} {second.file.path.name}",
         config_text=to_toml(config),
     )  # fmt: skip

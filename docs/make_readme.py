@@ -9,11 +9,12 @@ A part lies between `<!-- NAME:begin -->` and `<!-- NAME:end -->`; everything el
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import re
 import sys
-from collections.abc import Callable, Mapping
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -27,7 +28,6 @@ from cake_onnx.methods.rounds import RoundSettings
 ROOT = Path(__file__).resolve().parent.parent
 _WIDTH = 96
 _MARK = re.compile(r"(<!-- (\w+):begin -->\n)(.*?)(<!-- \2:end -->)", re.DOTALL)
-_ATTRIBUTE = re.compile(r"^ {4}(\w+): (.+?)(?=^ {4}\w+: |\Z)", re.MULTILINE | re.DOTALL)
 
 
 def options_table() -> str:
@@ -61,27 +61,21 @@ def help_text() -> str:
     return f"```text\n{group.get_help(context).rstrip()}\n```\n"
 
 
-def settings_table(settings: type) -> str:
-    """Name, default and meaning of each number in a dataclass of settings."""
-    meanings = {
-        name: " ".join(text.split())
-        for name, text in _ATTRIBUTE.findall(inspect.getdoc(settings).partition("Attributes:\n")[2])  # type: ignore[union-attr]
-    }
-    rows = [("setting", "default", "meaning")]
-    for field in dataclasses.fields(settings):
-        if not dataclasses.is_dataclass(field.type) and field.default is not dataclasses.MISSING:
-            rows.append((f"`{field.name}`", f"{field.default}", meanings[field.name]))
-    return _table(rows)
+def settings_line(settings: type[Any]) -> str:
+    """Name and default of each number in a dataclass of settings; its docstring has the meanings."""
+    numbers = [field for field in dataclasses.fields(settings) if field.default is not dataclasses.MISSING]
+    shown = ", ".join(f"`{field.name}` {_number(field.default)}" for field in numbers)
+    return textwrap.fill(f"Defaults of `{settings.__name__}`: {shown}.", 110) + "\n"
 
 
 PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "README.md": {"help": help_text, "options": options_table, "switches": switches_table},
     "docs/method.md": {
-        "rounds": lambda: settings_table(RoundSettings),
-        "diffusion": lambda: settings_table(Diffusion),
-        "distillation": lambda: settings_table(Distillation),
-        "published": lambda: settings_table(Published),
-        "published_distillation": lambda: settings_table(PublishedDistillation),
+        "rounds": lambda: settings_line(RoundSettings),
+        "diffusion": lambda: settings_line(Diffusion),
+        "distillation": lambda: settings_line(Distillation),
+        "published": lambda: settings_line(Published),
+        "published_distillation": lambda: settings_line(PublishedDistillation),
     },
 }
 
@@ -98,13 +92,17 @@ def fill(text: str, parts: Mapping[str, Callable[[], str]]) -> str:
     return _MARK.sub(lambda match: match[1] + parts[match[2]]() + match[4], text)
 
 
+def _number(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value).lower()
+
+
 def stale() -> dict[Path, str]:
     """Every file that is not as it should be, with the text it should have."""
     wanted = {ROOT / name: fill((ROOT / name).read_text("utf-8"), parts) for name, parts in PARTS.items()}
     return {path: text for path, text in wanted.items() if path.read_text("utf-8") != text}
 
 
-def _table(rows: list[tuple[str, ...]]) -> str:
+def _table(rows: Sequence[tuple[str, ...]]) -> str:
     lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     lines.insert(1, "|---" * len(rows[0]) + "|")
     return "\n".join(lines) + "\n"

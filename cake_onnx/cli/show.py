@@ -1,4 +1,7 @@
-"""What a person sees: bars while it runs, tables when it is done. All but the result goes to stderr."""
+"""What a person sees: bars while it runs, tables when it is done. All but the result goes to stderr.
+
+Rich is imported when something is drawn: help does not wait for it.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +9,14 @@ import signal
 import sys
 from collections.abc import Iterable
 from types import FrameType, TracebackType
-from typing import Self
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import Progress as Bars
-from rich.table import Table
+from typing import TYPE_CHECKING, Self
 
 from cake_onnx.progress import Progress
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
 
 _STAGES = {
     "read": "Reading the teacher",
@@ -39,9 +35,11 @@ class Display:
     """
 
     def __init__(self, quiet: bool) -> None:
-        self._console = Console(stderr=True)
+        from rich.console import Console
+
+        console = Console(stderr=True)
         self._quiet = quiet
-        self._bars = self._make_bars() if self._console.is_terminal and not quiet else None
+        self._bars = _make_bars(console) if console.is_terminal and not quiet else None
         self._tasks: dict[str, TaskID] = {}
         self._tenths: dict[str, int] = {}
         self._interrupted = False
@@ -92,20 +90,25 @@ class Display:
             raise KeyboardInterrupt
         self._interrupted = True
 
-    def _make_bars(self) -> Bars:
-        return Bars(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
-            console=self._console,
-        )
+
+def _make_bars(console: Console) -> Bars:
+    from rich import progress
+
+    return progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(bar_width=24),
+        progress.MofNCompleteColumn(),
+        progress.TimeElapsedColumn(),
+        progress.TimeRemainingColumn(),
+        progress.TextColumn("{task.fields[note]}", markup=False),
+        console=console,
+    )
 
 
 def print_table(rows: Iterable[tuple[str, str, str, str]], titles: tuple[str, str, str, str]) -> None:
     """A table on stdout."""
+    from rich.table import Table
+
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 3, 0, 0))
     table.add_column(titles[0])
     for title in titles[1:3]:
@@ -135,6 +138,8 @@ def note(text: str) -> None:
 
 
 def _stdout() -> Console:
+    from rich.console import Console
+
     console = Console()
     # Without a terminal there is no width to keep to, and a log must not be cut at 80 columns.
     return console if console.is_terminal else Console(width=160)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from cake_onnx.graph.tensors import copy_model
-from cake_onnx.graph.wiring import attribute
+from cake_onnx.graph.wiring import Wiring, attribute
 
 _POST = {"NONE": "Identity", "SOFTMAX": "Softmax", "LOGISTIC": "Sigmoid"}
 
@@ -30,6 +30,56 @@ def spell_out_classifiers(model: ModelProto) -> ModelProto:
             result.graph.node.extend(spelled[0])
             result.graph.initializer.extend(spelled[1])
     return result
+
+
+def name_sigmoids(model: ModelProto) -> ModelProto:
+    """Replace `1 / (1 + exp(-s))` by `Sigmoid(s)`.
+
+    scikit-learn's converter writes it out; the quotient has no gradient where the exponential overflows.
+    """
+    result = copy_model(model)
+    wiring = Wiring(model.graph)
+    for node in result.graph.node:
+        source = _sigmoid_of(node, wiring)
+        if source is not None:
+            replacement = helper.make_node("Sigmoid", [source], [node.output[0]], name=node.name)
+            node.CopyFrom(replacement)
+    return result
+
+
+def _sigmoid_of(node: NodeProto, wiring: Wiring) -> str | None:
+    """s where the node computes `1 / (1 + exp(-s))`."""
+    if node.op_type == "Div" and _is_all(wiring, node.input[0], 1):
+        total = wiring.maker.get(node.input[1])
+    else:
+        total = wiring.maker.get(node.input[0]) if node.op_type == "Reciprocal" else None
+    exponential = _other_operand(total, "Add", wiring, 1)
+    if exponential is None or exponential.op_type != "Exp":
+        return None
+    negated = wiring.maker.get(exponential.input[0])
+    if negated is not None and negated.op_type == "Neg":
+        return str(negated.input[0])
+    if negated is not None and negated.op_type == "Mul":
+        for place in (0, 1):
+            if _is_all(wiring, negated.input[1 - place], -1):
+                return str(negated.input[place])
+    return None
+
+
+def _other_operand(node: NodeProto | None, op: str, wiring: Wiring, number: float) -> NodeProto | None:
+    """The node that makes the other operand, where one operand of `node` is a constant `number`."""
+    if node is None or node.op_type != op:
+        return None
+    for place in (0, 1):
+        if _is_all(wiring, node.input[1 - place], number):
+            return wiring.maker.get(node.input[place])
+    return None
+
+
+def _is_all(wiring: Wiring, name: str, number: float) -> bool:
+    # A single number cannot change the shape of what it is combined with, as a larger constant could.
+    value = wiring.constant(name)
+    return value is not None and value.size == 1 and value.ndim <= 1 and bool(np.all(value == number))
 
 
 def _linear_classifier(node: NodeProto) -> tuple[list[NodeProto], list[TensorProto]] | None:

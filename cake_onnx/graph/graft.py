@@ -33,9 +33,14 @@ def graft(trunk: ModelProto, prepared: Prepared, input: InputSpec) -> ModelProto
     bridge_out, end = _cast(f"{_PREFIX}raw", raw.name, code, wanted=code != TensorProto.FLOAT)
     names = {trunk.graph.input[0].name: start if bridge_in else input.name}
     names[trunk.graph.output[0].name] = f"{_PREFIX}raw" if bridge_out else end
-    nodes = [*bridge_in, *_renamed_nodes(trunk, names), *bridge_out, *tail.graph.node]
+    nodes = [
+        *bridge_in,
+        *_renamed_nodes(trunk, names),
+        *bridge_out,
+        *(_bare(node) for node in tail.graph.node),
+    ]
     graph = helper.make_graph(
-        [_bare(node) for node in nodes],
+        nodes,
         "student",
         [prepared.body.graph.input[0]],
         list(prepared.tail.graph.output),

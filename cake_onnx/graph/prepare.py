@@ -10,7 +10,7 @@ from onnx import ModelProto
 
 from cake_onnx.errors import RunFailedError, UnsupportedTeacherError
 from cake_onnx.graph.batch import batch_axis, free_batch, symbolic_batch
-from cake_onnx.graph.classifiers import spell_out_classifiers
+from cake_onnx.graph.classifiers import name_sigmoids, spell_out_classifiers
 from cake_onnx.graph.cut import Cut, choose_relation, choose_tensor, take_body, take_tail
 from cake_onnx.graph.ending import find_ending
 from cake_onnx.graph.fold import fold_constants
@@ -56,7 +56,7 @@ def prepare(model: ModelProto, input: InputSpec, output: OutputSpec) -> Prepared
         UnsupportedTeacherError: The graph cannot be cut into a body and a tail, or rests on trees, support
             vectors or neighbours.
     """
-    plain = spell_out_classifiers(normalise(model))
+    plain = name_sigmoids(spell_out_classifiers(normalise(model)))
     refuse_without_gradient(plain)
     said = _say(model, input, output)
     freed, fixed = _free(plain, input, output, said)

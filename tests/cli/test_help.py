@@ -13,7 +13,7 @@ from cake_onnx.cli.main import group
 from tests.cli.conftest import Command
 
 COMMANDS = ("compress", "inspect", "synthesize", "validate")
-HEAVY = {"torch", "onnx", "onnxruntime", "onnx2torch", "matplotlib", "numpy", "jinja2", "safetensors"}
+HEAVY = {"torch", "onnx", "onnxruntime", "onnx2torch", "matplotlib", "numpy", "jinja2", "rich"}
 
 
 def test_there_are_four_commands() -> None:

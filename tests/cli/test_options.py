@@ -106,6 +106,12 @@ def test_a_flag_displaces_what_says_the_same_in_the_file(
     assert {name: getattr(config, name) for name in wanted} == wanted
 
 
+def test_a_flag_displaces_what_says_the_same_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAKE_ONNX_ROUNDS", "5")
+    config = read(["--max-minutes", "3"], None)
+    assert (config.rounds, config.max_minutes) == (None, 3.0)
+
+
 def test_a_written_file_gives_its_options_again(tmp_path: Path) -> None:
     config = Config(rounds=3, mean=(0.5,), std=(0.25,), eval=Path("x.npz"), langevin=True, method="paper")
     toml = tmp_path / "config.toml"

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto, helper
 
-from cake_onnx.graph.classifiers import spell_out_classifiers
+from cake_onnx.graph.classifiers import name_sigmoids, spell_out_classifiers
 from cake_onnx.graph.runtime import open_session
 
 
@@ -64,3 +65,23 @@ def test_a_single_row_gives_two_probabilities() -> None:
 def test_what_has_no_spelling_is_left_alone() -> None:
     model = _classifier("PROBIT", rows=3, classlabels_ints=[0, 1, 2])
     assert spell_out_classifiers(model).graph.node[0].op_type == "LinearClassifier"
+
+
+BY_HAND = {
+    "reciprocal": ("n = Neg(x)\n e = Exp(n)\n t = Add(e, one)\n y = Reciprocal(t)", True),
+    "quotient": ("n = Mul(minus, x)\n e = Exp(n)\n t = Add(one, e)\n y = Div(one, t)", True),
+    "another sign": ("e = Exp(x)\n t = Add(e, one)\n y = Reciprocal(t)", False),
+    "another number": ("n = Neg(x)\n e = Exp(n)\n t = Add(e, minus)\n y = Reciprocal(t)", False),
+}
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_a_sigmoid_written_by_hand_is_named(name: str, parse: Callable[..., ModelProto]) -> None:
+    nodes, named = BY_HAND[name]
+    numbers = {"one": np.array([1], np.float32), "minus": np.array(-1, np.float32)}
+    model = parse(f"g (float[B, 3] x) => (float[B, 3] y) {{ {nodes} }}", **numbers)
+    result = name_sigmoids(model)
+    assert (result.graph.node[-1].op_type == "Sigmoid") is named
+    x = np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32)
+    wanted, found = (open_session(m.SerializeToString()).run(None, {"x": x})[0] for m in (model, result))
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)

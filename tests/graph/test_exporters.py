@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -36,11 +36,11 @@ class SmallTransformer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         patches = self.patch(x).flatten(2).transpose(1, 2)
-        tokens = torch.cat([self.token.expand(len(x), -1, -1), patches], dim=1)
-        split = self.qkv(self.norm(tokens)).reshape(len(x), -1, 3, 2, 4).permute(2, 0, 3, 1, 4)
+        tokens = torch.cat([self.token.expand(x.shape[0], -1, -1), patches], dim=1)
+        split = self.qkv(self.norm(tokens)).reshape(x.shape[0], -1, 3, 2, 4).permute(2, 0, 3, 1, 4)
         query, key, value = split.unbind(0)
         mixed = functional.gelu((query @ key.transpose(-2, -1) / 2).softmax(-1) @ value)
-        joined = tokens + mixed.transpose(1, 2).reshape(len(x), -1, 8)
+        joined = tokens + mixed.transpose(1, 2).reshape(x.shape[0], -1, 8)
         logits: Tensor = self.head(joined[:, 0])
         return logits
 
@@ -63,23 +63,23 @@ class SmallResNet(nn.Module):
         )
 
 
-def _by_torchscript(module: nn.Module) -> ModelProto:
-    buffer = io.BytesIO()
+def _by_torchscript(module: nn.Module, folder: Path) -> ModelProto:
+    path = folder / "exported.onnx"
     axes = {"image": {0: "batch"}, "scores": {0: "batch"}}
     torch.onnx.export(
         module,
         (torch.randn(2, 1, 8, 8),),
-        buffer,
+        path,
         dynamo=False,
         opset_version=17,
         input_names=["image"],
         output_names=["scores"],
         dynamic_axes=axes,
     )
-    return onnx.load_from_string(buffer.getvalue())
+    return onnx.load(path)
 
 
-def _by_dynamo(module: nn.Module) -> ModelProto:
+def _by_dynamo(module: nn.Module, folder: Path) -> ModelProto:
     program = torch.onnx.export(
         module,
         (torch.randn(2, 1, 8, 8),),
@@ -96,7 +96,9 @@ def _by_dynamo(module: nn.Module) -> ModelProto:
 
 @pytest.mark.parametrize("architecture", [SmallTransformer, SmallResNet])
 @pytest.mark.parametrize("exporter", [_by_torchscript, _by_dynamo])
-def test_torch(architecture: Callable[[], nn.Module], exporter: Callable[[nn.Module], ModelProto]) -> None:
+def test_torch(
+    architecture: Callable[[], nn.Module], exporter: Callable[[nn.Module, Path], ModelProto], tmp_path: Path
+) -> None:
     torch.manual_seed(0)
     module = architecture()
     for layer in module.modules():
@@ -105,7 +107,7 @@ def test_torch(architecture: Callable[[], nn.Module], exporter: Callable[[nn.Mod
             nn.init.uniform_(layer.running_var, 0.5, 2)  # type: ignore[arg-type]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = exporter(module.eval())
+        model = exporter(module.eval(), tmp_path)
     _whole_way(model)
     spec, output = read_signature(model)
     x = torch.rand(5, 1, 8, 8)

@@ -23,6 +23,8 @@ Draw = Callable[..., Any]
         {"pads": [0, 2, 1, 0]},
         {"strides": [2, 1], "dilations": [1, 2]},
         {"auto_pad": "VALID"},
+        {"auto_pad": "SAME_UPPER"},
+        {"auto_pad": "SAME_LOWER"},
         {"auto_pad": "SAME_UPPER", "strides": [2, 2]},
         {"auto_pad": "SAME_LOWER", "strides": [2, 3]},
         {"auto_pad": "NOTSET", "pads": [1, 0, 1, 0], "kernel_shape": [3, 2]},

@@ -41,6 +41,12 @@ def test_ceil_mode(pads: list[int], size: int, compare: Compare, draw: Draw) -> 
         compare("AveragePool", draw(2, 3, size, size), opset=19, count_include_pad=with_pad, **window)
 
 
+def test_a_window_that_would_begin_in_the_padding_is_dropped(compare: Compare, draw: Draw) -> None:
+    window = {"kernel_shape": [2, 2], "strides": [3, 3], "pads": [1, 1, 1, 1], "ceil_mode": 1}
+    assert compare("MaxPool", draw(2, 3, 5, 5), opset=12, **window).shape == (2, 3, 2, 2)
+    compare("AveragePool", draw(2, 3, 5, 5), opset=19, **window)
+
+
 def test_dilated_and_other_ranks(compare: Compare, draw: Draw) -> None:
     compare("MaxPool", draw(2, 3, 9, 9), opset=12, kernel_shape=[2, 2], dilations=[2, 3])
     compare("MaxPool", draw(2, 3, 9), opset=12, kernel_shape=[3], strides=[2])
