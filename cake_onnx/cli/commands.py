@@ -79,7 +79,7 @@ def compress(
         from cake_onnx.inspection import preview
 
         found = workspace.examine(inputs, overwrite)
-        return _answer(preview(model, config) | {"output": f"{workspace.folder}: {_FOUND[found]}"}, as_json)
+        return _answer(preview(model, config) | {"writes": f"{workspace.folder}: {_FOUND[found]}"}, as_json)
     from cake_onnx.pipeline import compress as run
 
     if workspace.claim(inputs, overwrite) == "done":

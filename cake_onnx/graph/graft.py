@@ -6,6 +6,7 @@ import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from cake_onnx.errors import UnsupportedTeacherError
+from cake_onnx.graph.batch import symbolic_batch
 from cake_onnx.graph.prepare import Prepared
 from cake_onnx.graph.specs import InputSpec
 from cake_onnx.graph.tensors import copy_model, opset_of
@@ -42,7 +43,7 @@ def graft(trunk: ModelProto, prepared: Prepared, input: InputSpec) -> ModelProto
     graph = helper.make_graph(
         nodes,
         "student",
-        [prepared.body.graph.input[0]],
+        [symbolic_batch(prepared.body).graph.input[0]],
         list(prepared.tail.graph.output),
         [*_renamed_weights(trunk, names), *tail.graph.initializer],
     )

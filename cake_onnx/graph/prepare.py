@@ -77,6 +77,9 @@ def prepare(model: ModelProto, input: InputSpec, output: OutputSpec) -> Prepared
     # Inference writes symbols of its own into outputs; the student shall declare what the teacher declares.
     del tail.graph.output[:]
     tail.graph.output.extend(freed.graph.output)
+    if fixed is not None:
+        # Only the body is tied to its batch; a student behind the tail takes any.
+        tail = free_batch(tail)
     return Prepared(body, tail, Cut(tensor, relation), fixed, is_quantised(simple))
 
 

@@ -18,7 +18,13 @@ def choose_student(teacher: Teacher, config: Config) -> Student:
     """The largest network of the family asked for with at most the teacher's size over the compression."""
     target = int(teacher.parameters / config.compression)
     return build_student(
-        config.student, teacher.input, teacher.output.classes, target, teacher.traits, config.seed
+        config.student,
+        teacher.input,
+        teacher.output.classes,
+        target,
+        teacher.traits,
+        config.seed,
+        teacher.parameters,
     )
 
 

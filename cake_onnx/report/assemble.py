@@ -161,7 +161,8 @@ def _fidelity(comparison: Comparison) -> measures.Fidelity:
     low, high = measures.wilson_interval(agreed, n)
     teacher_margin, student_margin = comparison.margins
     return measures.Fidelity(
-        samples=comparison.suite.name, role=comparison.suite.role, n=n, agreement=agreed / n, low=low, high=high,
+        samples=comparison.suite.name, role=comparison.suite.role, n=n, agreement=agreed / n,
+        low=low, high=high,
         mean_kl=comparison.kl, mean_margin_teacher=float(teacher_margin.mean()),
         mean_margin_student=float(student_margin.mean()),
         per_class=tuple(
@@ -194,13 +195,15 @@ def assumptions(input: InputSpec, prior: str, verdict: Verdict) -> tuple[str, ..
     found = [f"Inputs lie in {shown} ({bounds.source})."]
     if bounds.assumed:
         found = [
-            f"Nobody said how inputs are scaled; {shown} was assumed. State it with --input-range or --mean and --std."
+            f"Nobody said how inputs are scaled; {shown} was assumed. "
+            "State it with --input-range or --mean and --std."
         ]
     held_out = next((c for c in verdict.comparisons if c.suite.role == "held-out"), None)
     unseen = [k for k, n, _ in held_out.per_class() if not n] if held_out else []
     if unseen:
         few = ", ".join(map(str, unseen[:10])) + (", …" if len(unseen) > 10 else "")
         found.append(
-            f"The teacher gave no held-out sample to {len(unseen)} of its classes ({few}); of those nothing is known."
+            f"The teacher gave no held-out sample to {len(unseen)} of its classes ({few}); "
+            "of those nothing is known."
         )
     return (*found, prior)

@@ -24,7 +24,8 @@ def draw_pictures(teacher: Side, student: Side, samples: FloatArray) -> Pictures
     spec = teacher.input
     return Pictures(
         samples=shown.suite.x, teacher=shown.teacher.argmax(1), student=shown.student.argmax(1),
-        layout=spec.layout, low=spec.bounds.low, high=spec.bounds.high, regions=_regions(teacher, student, samples),
+        layout=spec.layout, low=spec.bounds.low, high=spec.bounds.high,
+        regions=_regions(teacher, student, samples),
     )  # fmt: skip
 
 

@@ -14,7 +14,13 @@ _RESOLUTION = 1e-3
 
 
 def build_student(
-    choice: str, input: InputSpec, classes: int, target_parameters: int, traits: frozenset[str], seed: int
+    choice: str,
+    input: InputSpec,
+    classes: int,
+    target_parameters: int,
+    traits: frozenset[str],
+    seed: int,
+    teacher_parameters: int | None = None,
 ) -> Student:
     """The largest network of a family that has no more parameters than asked for.
 
@@ -25,6 +31,7 @@ def build_student(
         target_parameters: Most trainable numbers the student may have.
         traits: What the teacher is made of, out of `convolution`, `residual`, `attention`, `recurrent`,
             `normalisation`, `quantised`. Read by `auto` only.
+        teacher_parameters: Numbers the teacher stores, so that an error can name the largest compression.
         seed: The weights depend on it and on nothing else; torch's global generator is left as it was.
 
     Raises:
@@ -38,6 +45,9 @@ def build_student(
     unfit = family.unfit(input)
     if unfit is not None:
         raise UsageError(f"an input that --student {name} can take", unfit, "use --student mlp")
+    smallest = parameters_at(family, input, classes, 0.0)
+    if smallest > target_parameters:
+        raise _too_small(name, input, classes, target_parameters, smallest, teacher_parameters)
     width = largest_width(family, input, classes, target_parameters)
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed: that would also seed the generators of accelerators, which are not restored.
@@ -60,14 +70,7 @@ def choose_family(input: InputSpec, traits: frozenset[str]) -> tuple[str, str]:
 
 
 def largest_width(family: Family, input: InputSpec, classes: int, target_parameters: int) -> float:
-    """The largest width, to three digits, whose network has at most `target_parameters`.
-
-    Raises:
-        UsageError: Even width 0 has more.
-    """
-    smallest = parameters_at(family, input, classes, 0.0)
-    if smallest > target_parameters:
-        raise _too_small(family.name, input, classes, target_parameters, smallest)
+    """The largest width, to three digits, whose network has at most `target_parameters`; width 0 must."""
     low, high = 0.0, 1.0
     while parameters_at(family, input, classes, high) <= target_parameters:
         low, high = high, 2 * high
@@ -90,17 +93,19 @@ def _count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _too_small(name: str, input: InputSpec, classes: int, target: int, smallest: int) -> UsageError:
+def _too_small(
+    name: str, input: InputSpec, classes: int, target: int, smallest: int, teacher: int | None
+) -> UsageError:
     families = [FAMILIES.get(other)() for other in FAMILIES.names()]
     fitting = [
         family.name
         for family in families
         if family.unfit(input) is None and parameters_at(family, input, classes, 0.0) <= target
     ]
-    share = f"{target / smallest:.2g}" if target > 0 else "a small part"
+    most = f", which is `--compression {int(10 * teacher / smallest) / 10:g}x`," if teacher else ""
     other = f", or take --student {' or '.join(fitting)}, which can be that small" if fitting else ""
     return UsageError(
-        f"at least {smallest:,} parameters, the smallest {name} for this input and {classes} classes",
-        f"{target:,} parameters",
-        f"ask for a compression of at most {share} times the present one, which gives {smallest:,}{other}",
+        f"room for the smallest {name} for this input and {classes} classes",
+        f"a size of {target:,} parameters",
+        f"ask for {smallest:,} parameters{most} or more{other}",
     )

@@ -11,6 +11,8 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from torch import nn
 
 from cake_onnx.errors import RunFailedError
+from cake_onnx.graph.check import check_parity
+from cake_onnx.graph.convert import convert
 from cake_onnx.graph.export import check_export, export_student
 from cake_onnx.graph.prepare import Prepared, prepare
 from cake_onnx.graph.runtime import draw_inputs, open_session
@@ -171,6 +173,41 @@ def test_tensor_names_of_teacher_and_student_do_not_meet(parse: Parse, draw: Cal
     )
     student, data, prepared, spec, output = _export(model)
     check_export(student, data, prepared, spec, output)
+
+
+def test_a_teacher_of_single_samples_gets_a_student_of_any_batch(
+    parse: Parse, draw: Callable[..., Any]
+) -> None:
+    model = parse(
+        """g (float[1, 4] x) => (float[1, 3] p) {
+             t = Reshape(x, twice)
+             u = Transpose<perm = [1, 0]>(t)
+             v = Reshape(u, back)
+             y = MatMul(v, w)
+             s = Softmax<axis = 1>(y)
+             p = Reshape(s, three)
+        }""",
+        twice=np.array([2, 2], dtype=np.int64),
+        back=np.array([1, 4], dtype=np.int64),
+        three=np.array([1, 3], dtype=np.int64),
+        w=draw(4, 3),
+    )
+    student, data, prepared, spec, output = _export(model)
+    assert prepared.fixed_batch == 1
+    assert [shape for _, _, shape in _signature(data)] == [["batch", 4], ["batch", 3]]
+    check_export(student, data, prepared, spec, output)
+
+
+def test_a_half_precision_teacher(parse: Parse, draw: Callable[..., Any]) -> None:
+    model = parse(
+        "g (float16[B, 4] x) => (float16[B, 3] p) { y = MatMul(x, w)\n p = Softmax<axis = 1>(y) }",
+        w=draw(4, 3).astype(np.float16),
+    )
+    _, data, prepared, spec, output = _export(model)
+    assert _signature(data) == _signature(model.SerializeToString())
+    session = open_session(model.SerializeToString())
+    parity = check_parity(convert(prepared, spec), session, spec, output, prepared, seed=0)
+    assert parity.top1_agreement > 0.9
 
 
 def test_another_students_bytes_are_noticed(linear: ModelProto) -> None:

@@ -8,9 +8,8 @@ from torch import Tensor
 from cake_onnx.devices import generator
 from cake_onnx.graph.specs import Bounds, InputSpec
 from cake_onnx.judge import Suite
-from cake_onnx.judge.suites import _walks
 from cake_onnx.losses import margin
-from cake_onnx.methods.held_out import held_out_suites
+from cake_onnx.methods.held_out import _walks, held_out_suites
 from cake_onnx.methods.rounds import Rounds, RoundSettings
 from cake_onnx.priors import TabularPrior, UniformPrior
 

@@ -66,14 +66,14 @@ def test_a_wrong_pick_for_the_input_names_the_right_one() -> None:
 def test_too_small_a_target_names_the_smallest_size_and_what_would_fit() -> None:
     with pytest.raises(UsageError) as caught:
         build_student("vit", IMAGE, 10, 2_000, frozenset(), seed=0)
-    smallest = int(caught.value.expected.split()[2].replace(",", ""))
+    smallest = int(caught.value.remedy.split()[2].replace(",", ""))
     assert build_student("vit", IMAGE, 10, smallest, frozenset(), seed=0).parameters == smallest
     with pytest.raises(UsageError):
         build_student("vit", IMAGE, 10, smallest - 1, frozenset(), seed=0)
-    assert caught.value.found == "2,000 parameters"
+    assert caught.value.found == "a size of 2,000 parameters"
     assert "--student cnn or mlp or resnet" in caught.value.remedy
-    with pytest.raises(UsageError, match="a small part"):
-        build_student("mlp", FLAT, 10, 0, frozenset(), seed=0)
+    with pytest.raises(UsageError, match=rf"--compression {10_000 / smallest:.1f}"):
+        build_student("vit", IMAGE, 10, 0, frozenset(), seed=0, teacher_parameters=10_000)
 
 
 @pytest.mark.parametrize("name", FAMILIES.names())
