@@ -155,6 +155,8 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises:
         UsageError: The file is missing, not text or not TOML.
     """
+    if path.is_dir():
+        raise UsageError("a TOML file for `--config`", f"a folder, {path}", "give a file inside it")
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

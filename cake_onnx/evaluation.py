@@ -69,6 +69,8 @@ def _fits(given: tuple[int, ...], shape: tuple[int, ...]) -> bool:
 
 def _read(path: Path) -> tuple[list[str], dict[str, npt.NDArray[np.generic]]]:
     """Names of all arrays of the file, and the two that matter."""
+    if path.is_dir():
+        raise UsageError("an .npz file for `--eval`", f"a folder, {path}", "give a file inside it")
     try:
         if path.is_file() and not zipfile.is_zipfile(path):
             raise zipfile.BadZipFile("not an archive of arrays")

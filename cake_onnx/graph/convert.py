@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cake_onnx.errors import UnsupportedTeacherError
 from cake_onnx.graph.cut import Relation
 from cake_onnx.graph.prepare import Prepared
-from cake_onnx.graph.refuse import refuse_unsupported, since_version
+from cake_onnx.graph.refuse import fewest_outputs, refuse_unsupported, since_version
 from cake_onnx.graph.relation import to_logits
 from cake_onnx.graph.shapes import infer_shapes
 from cake_onnx.graph.specs import InputSpec
@@ -119,13 +119,17 @@ def use_float32(model: ModelProto) -> ModelProto:
 
 
 def trim_outputs(model: ModelProto) -> ModelProto:
-    """Drop trailing optional outputs that nobody reads; onnx2torch mistakes them for a batch to index."""
+    """Drop trailing optional outputs that nobody reads; onnx2torch mistakes them for a batch to index.
+
+    Outputs that the operator must have, such as the indices of TopK, stay.
+    """
     result = copy_model(model)
     read = {name for node in result.graph.node for name in node.input}
     read |= {value.name for value in result.graph.output}
     for node in result.graph.node:
         # The number of outputs of a Split says how large its parts are.
-        while node.op_type != "Split" and len(node.output) > 1 and node.output[-1] not in read:
+        needed = len(node.output) if node.op_type == "Split" else max(1, fewest_outputs(result, node))
+        while len(node.output) > needed and node.output[-1] not in read:
             node.output.pop()
     return result
 

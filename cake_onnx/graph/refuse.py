@@ -63,6 +63,16 @@ def since_version(model: ModelProto, node: NodeProto) -> int:
     return int(schema.since_version)
 
 
+def fewest_outputs(model: ModelProto, node: NodeProto) -> int:
+    """How many outputs an operator must have under the model's imports; 1 if it is unknown."""
+    imported = opset_of(model, node.domain) or 1
+    try:
+        schema = defs.get_schema(node.op_type, domain=node.domain, max_inclusive_version=imported)
+    except defs.SchemaError:
+        return 1
+    return int(schema.min_output)
+
+
 def refuse_unsupported(model: ModelProto) -> None:
     """Check that every node of a prepared body has a converter.
 

@@ -147,7 +147,7 @@ def test_dry_run_tells_the_plan_and_writes_nothing(fixtures: Path, cake: Command
     plan = json.loads(answer.out)
     assert plan["student"].startswith("cnn of ")
     assert plan["plan"].startswith("5 rounds")
-    assert plan["output"] == "digits_cnn-cake: would be written"
+    assert plan["writes"] == "digits_cnn-cake: would be written"
     assert not list(tmp_path.iterdir())
 
 

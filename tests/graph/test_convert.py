@@ -169,6 +169,16 @@ def test_outputs_nobody_reads_do_not_shift_the_batch(parse: Parse, draw: Callabl
     np.testing.assert_allclose(logits.numpy(), x @ draw(4, 3), rtol=1e-5, atol=1e-5)
 
 
+def test_an_output_the_operator_must_have_stays_though_nobody_reads_it(parse: Parse) -> None:
+    model = parse(
+        """g (float[B, 4] x) => (float[B, 3] y) {
+             y, places = TopK(x, k)
+        }""",
+        k=np.array([3], np.int64),
+    )
+    assert len(trim_outputs(model).graph.node[0].output) == 2
+
+
 def test_half_weights_become_float32(linear: ModelProto) -> None:
     values = numpy_helper.to_array(linear.graph.initializer[0]).astype(np.float16)
     linear.graph.initializer[0].CopyFrom(numpy_helper.from_array(values, "w"))
