@@ -188,7 +188,7 @@ def test_a_broken_file_is_told_by_name(tmp_path: Path, content: bytes) -> None:
 def test_a_missing_file_and_a_folder_are_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no file absent.toml"):
         read_toml(tmp_path / "absent.toml")
-    with pytest.raises(UsageError, match="a folder.*Give a file inside it"):
+    with pytest.raises(UsageError, match=r"a folder.*Give a file inside it"):
         read_toml(tmp_path)
 
 
