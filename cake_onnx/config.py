@@ -44,7 +44,7 @@ Budget = Literal["small", "medium", "large"]
 
 #: Rounds of each budget; for `paper` the number of sets, `large` being the published one.
 ROUNDS: Mapping[str, Mapping[Budget, int]] = {
-    "rounds": {"small": 60, "medium": 500, "large": 1500},
+    "rounds": {"small": 100, "medium": 500, "large": 1500},
     "paper": {"small": 16, "medium": 128, "large": 512},
 }
 
@@ -64,7 +64,7 @@ class Config(BaseModel):
     )
     budget: Budget = Field(
         "medium",
-        description="How long to work: 60, 500 or 1500 rounds; 16, 128 or 512 sets with --method paper.",
+        description="How long to work: 100, 500 or 1500 rounds; 16, 128 or 512 sets with --method paper.",
     )
     rounds: Annotated[int, Field(ge=1)] | None = Field(
         None, description="Exact number of rounds, instead of --budget."

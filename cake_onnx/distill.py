@@ -173,9 +173,14 @@ class Apprentice:
         }
         self.module.load_state_dict(weights)
         slots: dict[int, dict[str, Tensor]] = {}
+        weights_in_order = [weight for group in self.optimiser.param_groups for weight in group["params"]]
         for name, value in tensors.items():
             if name.startswith("optimiser."):
                 _, index, slot = name.split(".", 2)
+                weight = weights_in_order[int(index)]
+                if value.shape == weight.shape:
+                    # In the memory layout of the weight, or another loop with another rounding would run.
+                    value = torch.empty_like(weight).copy_(value)
                 slots.setdefault(int(index), {})[slot] = value
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": slots})
 

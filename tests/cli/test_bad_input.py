@@ -88,7 +88,7 @@ CASES = [
     ("synthesize good.onnx -o good.npz", 2, "a new file.*found a file at good.npz. .*--overwrite"),
     # --eval
     ("compress good.onnx --eval nowhere.npz", 2, "for `--eval`; found no file nowhere.npz. Check the path"),
-    ("compress good.onnx --eval folder", 2, "for `--eval`; found folder"),
+    ("compress good.onnx --eval folder", 2, "for `--eval`; found a folder, folder"),
     ("compress good.onnx --eval text.onnx", 2, r"for `--eval`; found text.onnx.*np.savez"),
     ("compress good.onnx --eval single.npy", 2, "for `--eval`; found single.npy.*np.savez"),
     ("compress good.onnx --eval no_x.npz", 2, "an array `x` in no_x.npz; found images.*np.savez"),
@@ -101,7 +101,7 @@ CASES = [
     ("validate good.onnx good.onnx --eval nowhere.npz", 2, "for `--eval`; found no file"),
     # --config
     ("compress good.onnx --config nowhere.toml", 2, "for `--config`; found no file nowhere.toml. Check"),
-    ("compress good.onnx --config folder", 2, "for `--config`; found folder"),
+    ("compress good.onnx --config folder", 2, "for `--config`; found a folder, folder"),
     ("compress good.onnx --config binary.toml", 2, "for `--config`; found binary.toml"),
     ("compress good.onnx --config broken.toml", 2, "for `--config`; found broken.toml.*line 1"),
     ("compress good.onnx --config near.toml", 2, "keys in near.toml; found `compresion`. Write `compress"),
