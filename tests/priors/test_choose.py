@@ -51,6 +51,13 @@ def test_the_same_templates_with_shuffled_columns_do_not() -> None:
     assert not looks_like_flattened_image(linear(shuffled()), spec((SIDE * SIDE,)), (1, SIDE, SIDE))
 
 
+@pytest.mark.parametrize("across", [False, True])
+def test_order_along_one_axis_alone_is_no_image(across: bool) -> None:
+    stripes = torch.rand(5, SIDE, 1, generator=torch.Generator().manual_seed(0)).expand(5, SIDE, SIDE)
+    templates = (stripes.mT if across else stripes).flatten(1).contiguous()
+    assert not looks_like_flattened_image(linear(templates), spec((SIDE * SIDE,)), (1, SIDE, SIDE))
+
+
 def test_a_teacher_that_is_sensitive_to_nothing_is_no_image() -> None:
     nothing = linear(torch.zeros(3, SIDE * SIDE))
     assert not looks_like_flattened_image(nothing, spec((SIDE * SIDE,)), (1, SIDE, SIDE))
