@@ -93,7 +93,7 @@ def compress(
     report(tell.Progress("export", 1, 1, f"parity with onnxruntime: {parity}"))
     clock.lap("export")
 
-    size = int(min(2000, max(300, JUDGING_SHARE * training.passes / 13)))
+    size = int(min(2000, max(300, JUDGING_SHARE * training.passes / 26)))
     suites = held_out_suites(
         lesson.teacher,
         lesson.prior,

@@ -116,7 +116,7 @@ def _gates(leading: Comparison, min_agreement: float | None) -> tuple[Gate, ...]
         Gate(
             f"agreement on {leading.suite.name}",
             f">= {min_agreement:.2%}",
-            f"{got:.2%}",
+            f"{got:.2%} ({int(leading.same.sum()):,} of {len(leading.same):,})",
             got >= min_agreement,
         ),
     )

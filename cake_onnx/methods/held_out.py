@@ -7,11 +7,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from cake_onnx.bank import Samples
 from cake_onnx.devices import generator
 from cake_onnx.diffuse import Diffusion, diffuse, draw_wanted
 from cake_onnx.graph.specs import InputSpec
 from cake_onnx.judge import Suite
 from cake_onnx.priors import Prior, UniformPrior, ValueRange
+
+_HELD_OUT = Diffusion(steps=12, w_student=0.0)
+_AT_BOUNDARY = Diffusion(steps=12, w_contrast=5.0, w_student=0.0)
 
 
 def held_out_suites(
@@ -25,8 +29,10 @@ def held_out_suites(
 ) -> list[Suite]:
     """Samples of another seed and another schedule than any the student was trained on.
 
-    Boundary samples travel in longer trajectories with no student in the loop; walks are points on straight
-    lines between two of them that the teacher puts in different classes, so that they cross its boundaries.
+    Held-out samples travel in longer trajectories with no student in the loop, spread over the classes they
+    were pushed to. Those at the boundary travel under a contrast that outweighs the class term, so they end
+    where the teacher is least sure: the hardest place to agree. Walks are points on straight lines between
+    two held-out samples that the teacher puts in different classes, so that they cross its boundaries.
 
     Args:
         teacher: `(B, *shape)` to logits `(B, K)`, on `device`.
@@ -38,25 +44,44 @@ def held_out_suites(
         device: Where the teacher is.
     """
     draw = generator(seed, "held-out")
-    bounds = ValueRange.of(input, device)
-    group = min(10, classes)
-    start = prior.draw(max(1, size // group) * group, draw).to(device)
-    wanted = draw_wanted(len(start) // group, group, classes, draw).to(device)
-    boundary = []
-    settings = Diffusion(steps=12, w_student=0.0)
+    far, near = (
+        _diffused(teacher, prior, ValueRange.of(input, device), classes, size, settings, draw)
+        for settings in (_HELD_OUT, _AT_BOUNDARY)
+    )
+    decided = far.logits.argmax(1)
+    return [
+        Suite("held-out samples", "held-out", far.x.numpy()),
+        Suite("samples at the decision boundary", "other", near.x.numpy()),
+        Suite("walks between classes", "other", _walks(far.x, decided, draw).numpy()),
+        Suite("fresh prior samples", "other", prior.draw(size, draw).numpy()),
+        Suite("uniform noise", "baseline", UniformPrior(input).draw(size, draw).numpy()),
+    ]
+
+
+def _diffused(
+    teacher: Callable[[Tensor], Tensor],
+    prior: Prior,
+    bounds: ValueRange,
+    classes: int,
+    size: int,
+    settings: Diffusion,
+    draw: torch.Generator,
+) -> Samples:
+    """About `size` samples at the end of their way, on the CPU."""
+    group, place = min(10, classes), bounds.low.device
+    start = prior.draw(max(1, size // group) * group, draw).to(place)
+    wanted = draw_wanted(len(start) // group, group, classes, draw).to(place)
+    ends = []
     for x, want in zip(start.split(25 * group), wanted.split(25), strict=True):
         with torch.no_grad():
             logits = teacher(x)
         spread = (logits - logits.mean(1, keepdim=True)).std().clamp_min(1e-6)
-        boundary.append(diffuse(teacher, None, prior, bounds, x, want, spread, settings, draw)[1])
-    ends = torch.cat([s.x for s in boundary]).cpu()
-    decided = torch.cat([s.logits for s in boundary]).argmax(1).cpu()
-    return [
-        Suite("held-out boundary samples", "held-out", ends.numpy()),
-        Suite("walks between classes", "other", _walks(ends, decided, draw).numpy()),
-        Suite("fresh prior samples", "other", prior.draw(size, draw).numpy()),
-        Suite("uniform noise", "baseline", UniformPrior(input).draw(size, draw).numpy()),
-    ]
+        ends.append(diffuse(teacher, None, prior, bounds, x, want, spread, settings, draw)[1])
+    joined = {
+        name: torch.cat([getattr(end, name) for end in ends]).cpu()
+        for name in ("x", "logits", "wanted", "travelled")
+    }
+    return Samples(**joined, round=0)
 
 
 def _walks(x: Tensor, classes: Tensor, draw: torch.Generator) -> Tensor:

@@ -36,7 +36,7 @@ class Fidelity(Part):
     """How alike teacher and student are on one kind of sample."""
 
     samples: str
-    """What kind of samples, for people: `held-out boundary samples`, `uniform noise`, `your data`."""
+    """What kind of samples, for people: `held-out samples`, `uniform noise`, `your data`."""
     role: Literal["user", "held-out", "baseline", "other"] = "other"
     """`user` and `held-out` may lead the verdict, `baseline` stands beside it."""
     n: Positive

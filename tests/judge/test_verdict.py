@@ -39,7 +39,7 @@ def points(seed: int, n: int = 400) -> FloatArray:
 
 TEACHER = side([[1.0, -1.0], [0.0, 0.0]])  # class 0 right of the vertical axis
 TURNED = side([[1.0, -1.0], [1.0, -1.0]])  # class 0 right of the falling diagonal: agrees on 3 of 4
-SUITES = [Suite("held-out boundary samples", "held-out", points(0)), Suite("noise", "baseline", points(1))]
+SUITES = [Suite("held-out samples", "held-out", points(0)), Suite("noise", "baseline", points(1))]
 
 
 def test_a_model_agrees_with_itself() -> None:
@@ -87,7 +87,7 @@ def test_data_without_labels_give_agreement_but_no_accuracy() -> None:
 def test_the_gate_looks_at_the_leading_comparison() -> None:
     passed, failed = (judge(TEACHER, TURNED, SUITES, min_agreement=least).gates for least in (0.5, 0.97))
     assert [gate.passed for gate in (*passed, *failed)] == [True, False]
-    assert failed[0].name == "agreement on held-out boundary samples"
+    assert failed[0].name == "agreement on held-out samples"
     assert failed[0].wanted == ">= 97.00%"
     assert failed[0].got.startswith("7")
     same_side = np.abs(points(4)) * [1, 0.1]  # right of both lines
@@ -113,5 +113,5 @@ def test_progress_names_each_suite() -> None:
     seen: list[Progress] = []
     judge(TEACHER, TURNED, SUITES, report=seen.append)
     assert [(progress.done, progress.total) for progress in seen] == [(1, 3), (2, 3), (3, 3)]
-    assert "held-out boundary samples: 7" in seen[0].note
+    assert "held-out samples: 7" in seen[0].note
     assert "agreement 7" in seen[-1].note

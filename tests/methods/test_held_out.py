@@ -32,9 +32,10 @@ def decisions(x: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> Tensor:
     return teacher(torch.from_numpy(x)).argmax(1)
 
 
-def test_there_are_four_suites_in_the_order_of_their_weight() -> None:
+def test_there_are_five_suites_in_the_order_of_their_weight() -> None:
     assert [(suite.name, suite.role) for suite in suites()] == [
-        ("held-out boundary samples", "held-out"),
+        ("held-out samples", "held-out"),
+        ("samples at the decision boundary", "other"),
         ("walks between classes", "other"),
         ("fresh prior samples", "other"),
         ("uniform noise", "baseline"),
@@ -93,7 +94,7 @@ def test_no_sample_is_one_the_student_was_trained_on() -> None:
         assert float((apart[inner] < 1e-3).float().mean()) < 0.01
 
 
-def test_boundary_samples_win_the_class_they_were_sent_to_and_vary() -> None:
+def test_held_out_samples_win_the_class_they_were_sent_to_and_vary() -> None:
     counts = torch.bincount(decisions(suites()[0].x), minlength=CLASSES)
     # every class is wanted 60 times
     assert bool((counts > 30).all())
@@ -120,8 +121,14 @@ def test_walks_lie_between_samples_of_different_classes() -> None:
 
 def test_walks_cross_boundaries() -> None:
     made = suites()
-    walked, fresh = (margin(teacher(torch.from_numpy(suite.x))).mean() for suite in (made[1], made[2]))
+    walked, fresh = (margin(teacher(torch.from_numpy(suite.x))).mean() for suite in (made[2], made[3]))
     assert walked < fresh
+
+
+def test_samples_at_the_boundary_lie_nearer_to_it_than_all_others() -> None:
+    made = {suite.name: margin(teacher(torch.from_numpy(suite.x))).median() for suite in suites()}
+    nearest = made.pop("samples at the decision boundary")
+    assert nearest < 0.7 * min(made["held-out samples"], made["fresh prior samples"], made["uniform noise"])
 
 
 def test_a_teacher_with_one_decision_still_gives_walks() -> None:

@@ -133,13 +133,13 @@ def build_report(classes: int = 10, **changes: Any) -> Report:
         ),
         "curves": tuple(curve),
         "fidelity": (
-            fidelity("held-out boundary samples", "held-out", 2000, 1946, classes),
+            fidelity("held-out samples", "held-out", 2000, 1946, classes),
             fidelity("uniform noise", "baseline", 2000, 1790, classes),
             fidelity("prior samples", "other", 2000, 1961, classes),
             fidelity("walks between classes", "other", 4000, 3814, classes),
         ),
         "margins": Margins(
-            samples="held-out boundary samples",
+            samples="held-out samples",
             edges=tuple(edges.tolist()),
             teacher=tuple(np.histogram(rng.gamma(2, 1.6, 2000), edges)[0].tolist()),
             student=tuple(np.histogram(rng.gamma(2, 1.4, 2000), edges)[0].tolist()),

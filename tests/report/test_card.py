@@ -20,7 +20,7 @@ def test_card_says_what_it_must(make_report: MakeReport) -> None:
     card = render_card(make_report())
     shown = html(card)
     for words in (
-        "digits_cnn.onnx", "a3" * 32, "0f" * 32, "held-out boundary samples", "uniform noise (baseline)",
+        "digits_cnn.onnx", "a3" * 32, "0f" * 32, "held-out samples", "uniform noise (baseline)",
         "97.3%", "Accuracy was not measured", "Bias", "Backdoors", "Confidence", "right to copy",
         "batch x 1 x 8 x 8", "logits", "--compression 4x", "seed = 0", "range of the input was assumed",
     ):  # fmt: skip

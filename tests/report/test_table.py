@@ -19,7 +19,7 @@ def test_rows_in_order(make_report: MakeReport) -> None:
         ("Parameters", "61,706", "15,210", "4.1x fewer"),
         ("Latency, batch 1", "0.042 ms", "0.0176 ms", "2.4x faster"),
         ("Latency, batch 64", "0.798 ms", "0.335 ms", "2.4x faster"),
-        ("Agreement, held-out boundary samples", "\N{EN DASH}", "97.3%", "95%: 96.5% to 97.9%, n = 2,000"),
+        ("Agreement, held-out samples", "\N{EN DASH}", "97.3%", "95%: 96.5% to 97.9%, n = 2,000"),
         ("Agreement, uniform noise (baseline)", "\N{EN DASH}", "89.5%", "95%: 88.1% to 90.8%, n = 2,000"),
         ("Accuracy, test.npz", "99.1%", "98.4%", "-0.7 points, n = 360"),
     ]
