@@ -55,22 +55,22 @@ def refuse_selection(model: ModelProto) -> None:
 
 def since_version(model: ModelProto, node: NodeProto) -> int:
     """The version in which an operator got the meaning it has under the model's imports; 1 if unknown."""
-    imported = opset_of(model, node.domain) or 1
-    try:
-        schema = defs.get_schema(node.op_type, domain=node.domain, max_inclusive_version=imported)
-    except defs.SchemaError:
-        return 1
-    return int(schema.since_version)
+    schema = _schema(model, node)
+    return int(schema.since_version) if schema else 1
 
 
 def fewest_outputs(model: ModelProto, node: NodeProto) -> int:
     """How many outputs an operator must have under the model's imports; 1 if it is unknown."""
+    schema = _schema(model, node)
+    return int(schema.min_output) if schema else 1
+
+
+def _schema(model: ModelProto, node: NodeProto) -> defs.OpSchema | None:
     imported = opset_of(model, node.domain) or 1
     try:
-        schema = defs.get_schema(node.op_type, domain=node.domain, max_inclusive_version=imported)
+        return defs.get_schema(node.op_type, domain=node.domain, max_inclusive_version=imported)
     except defs.SchemaError:
-        return 1
-    return int(schema.min_output)
+        return None
 
 
 def refuse_unsupported(model: ModelProto) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -57,29 +57,11 @@ class Wiring:
 
     def ancestors(self, names: Iterable[str]) -> set[str]:
         """All tensors that `names` are made from, themselves included."""
-        seen: set[str] = set()
-        waiting = list(names)
-        while waiting:
-            name = waiting.pop()
-            if name in seen or not name:
-                continue
-            seen.add(name)
-            if name in self.maker:
-                waiting.extend(self.maker[name].input)
-        return seen
+        return _reach(names, lambda name: self.maker[name].input if name in self.maker else ())
 
     def descendants(self, names: Iterable[str]) -> set[str]:
         """All tensors made from `names`, themselves included."""
-        seen: set[str] = set()
-        waiting = list(names)
-        while waiting:
-            name = waiting.pop()
-            if name in seen or not name:
-                continue
-            seen.add(name)
-            for node in self.readers.get(name, ()):
-                waiting.extend(node.output)
-        return seen
+        return _reach(names, lambda name: [out for node in self.readers.get(name, ()) for out in node.output])
 
 
 def constant_value(node: NodeProto) -> npt.NDArray[np.generic] | None:
@@ -118,3 +100,15 @@ def _dim(dim: TensorShapeProto.Dimension) -> int | str | None:
     if dim.HasField("dim_value"):
         return int(dim.dim_value)
     return dim.dim_param or None
+
+
+def _reach(names: Iterable[str], following: Callable[[str], Iterable[str]]) -> set[str]:
+    """Everything that can be reached from `names` step by step, themselves included."""
+    seen: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name and name not in seen:
+            seen.add(name)
+            waiting.extend(following(name))
+    return seen
