@@ -10,7 +10,7 @@ import torch
 from safetensors.numpy import load_file
 
 from cake_onnx.bank import Samples
-from cake_onnx.config import Config, to_toml
+from cake_onnx.config import ROUNDS, Config, to_toml
 from cake_onnx.errors import RunFailedError, UsageError
 from cake_onnx.workspace import (
     RESULTS,
@@ -170,11 +170,12 @@ def test_inputs_depend_on_the_teacher_and_on_what_changes_the_result(fixtures: P
     def of(**options: Any) -> dict[str, Any]:
         return inputs_of(fixtures / "moons_mlp.onnx", Config(**options))
 
+    small = ROUNDS["rounds"]["small"]
     assert of() == of()
     assert of() != of(seed=1)
     assert of() != inputs_of(fixtures / "digits_cnn.onnx", Config())
-    assert of(budget="small") == of(rounds=60), "a budget is a word for a number of rounds"
-    assert of(budget="small") != of(rounds=61)
+    assert of(budget="small") == of(rounds=small), "a budget is a word for a number of rounds"
+    assert of(budget="small") != of(rounds=small + 1)
     assert json.loads(json.dumps(of())) == of(mean=None), "inputs survive the way through a file"
 
 
