@@ -200,13 +200,19 @@ def train_in_rounds(
 
 
 def rounds_within(lesson: Lesson, minutes: float, settings: RoundSettings | None = None) -> int:
-    """How many rounds fit into a time, from timing a few on a copy of the student, which is thrown away."""
+    """How many rounds fit into a time, from timing a few on a copy of the student, which is thrown away.
+
+    The first round warms up and is not counted, unless rounds are so slow that timing more would itself
+    take a tenth of the time.
+    """
     trial = Rounds(_with_copied_student(lesson), 1, settings)
-    trial.play(0)
-    start = time.perf_counter()
-    for index in range(1, 1 + _TIMED_ROUNDS):
-        trial.play(index)
-    return max(1, int(60 * minutes * _TIMED_ROUNDS / (time.perf_counter() - start)))
+    seconds: list[float] = []
+    while len(seconds) <= _TIMED_ROUNDS and (not seconds or seconds[-1] < 6 * minutes):
+        start = time.perf_counter()
+        trial.play(len(seconds))
+        seconds.append(time.perf_counter() - start)
+    counted = seconds[1:] or seconds
+    return max(1, int(60 * minutes * len(counted) / sum(counted)))
 
 
 def _with_copied_student(lesson: Lesson) -> Lesson:
