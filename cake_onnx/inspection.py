@@ -21,7 +21,10 @@ def describe(path: Path, config: Config) -> dict[str, Any]:
         UsageError: There is no such file.
         UnsupportedTeacherError: It is not a classifier that can be distilled; the message says why.
     """
-    teacher = load_teacher(path, config.input_range, config.mean, config.std)
+    return _describe(load_teacher(path, config.input_range, config.mean, config.std))
+
+
+def _describe(teacher: Teacher) -> dict[str, Any]:
     prior, reason = build_prior("auto", teacher.input, teacher.module)
     spec, output, bounds = teacher.input, teacher.output, teacher.input.bounds
     shown = f"{min(bounds.low):g} to {max(bounds.high):g}, {bounds.source}"
@@ -47,9 +50,10 @@ def preview(path: Path, config: Config) -> dict[str, Any]:
     teacher = load_teacher(path, config.input_range, config.mean, config.std)
     if config.eval:
         load_evaluation(config.eval, teacher.input, teacher.output.classes)
+    facts = _describe(teacher)  # before the module moves to the device
     student = choose_student(teacher, config)
     lesson, reason = prepare_lesson(teacher, student, config)
-    return describe(path, config) | {
+    return facts | {
         "student": f"{student.family} of {student.parameters:,} parameters, because {student.reason}",
         "prior": f"{lesson.prior.name}: {reason}",
         "torch": str(lesson.device),

@@ -11,6 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def logit_spread(logits: Tensor) -> Tensor:
+    """Standard deviation of per-sample centred logits `(B, K)`, a scalar: the unit of the terms below."""
+    return (logits - logits.mean(1, keepdim=True)).std()
+
+
 def class_loss(logits: Tensor, wanted: Tensor) -> Tensor:
     """Cross-entropy of each sample to the class it should be seen as (CAKE, L_cls).
 

@@ -12,6 +12,7 @@ from cake_onnx.bank import Samples
 from cake_onnx.config import Config
 from cake_onnx.devices import choose_precision, find_device, generator
 from cake_onnx.diffuse import Diffusion, diffuse, draw_wanted
+from cake_onnx.losses import logit_spread
 from cake_onnx.priors import ValueRange, build_prior
 from cake_onnx.teacher import load_teacher
 
@@ -42,7 +43,7 @@ def synthesize(path: Path, count: int, config: Config, report: tell.Report = tel
     run = choose_precision(place, module, trial, exact=teacher.quantised).wrap(module)
     with torch.no_grad():
         logits = run(trial)
-    spread = (logits - logits.mean(1, keepdim=True)).std().clamp_min(1e-6)
+    spread = logit_spread(logits).clamp_min(1e-6)
     bounds, group = ValueRange.of(teacher.input, place), min(10, teacher.output.classes)
     parts: list[Samples] = []
     done = 0

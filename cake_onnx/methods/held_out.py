@@ -12,6 +12,7 @@ from cake_onnx.devices import generator
 from cake_onnx.diffuse import Diffusion, diffuse, draw_wanted
 from cake_onnx.graph.specs import InputSpec
 from cake_onnx.judge import Suite
+from cake_onnx.losses import logit_spread
 from cake_onnx.priors import Prior, UniformPrior, ValueRange
 
 _HELD_OUT = Diffusion(steps=12, w_student=0.0)
@@ -75,7 +76,7 @@ def _diffused(
     for x, want in zip(start.split(25 * group), wanted.split(25), strict=True):
         with torch.no_grad():
             logits = teacher(x)
-        spread = (logits - logits.mean(1, keepdim=True)).std().clamp_min(1e-6)
+        spread = logit_spread(logits).clamp_min(1e-6)
         ends.append(diffuse(teacher, None, prior, bounds, x, want, spread, settings, draw)[1])
     joined = {
         name: torch.cat([getattr(end, name) for end in ends]).cpu()

@@ -17,6 +17,7 @@ from cake_onnx.devices import generator
 from cake_onnx.diffuse import Diffusion, diffuse, draw_wanted
 from cake_onnx.distill import Apprentice, Distillation, apprentice_for_rounds, learn_round
 from cake_onnx.errors import RunFailedError
+from cake_onnx.losses import logit_spread
 from cake_onnx.methods.training import Checkpoints, Lesson, NoCheckpoints, Point, Training
 
 _TIMED_ROUNDS = 3
@@ -155,7 +156,7 @@ class Rounds:
             logits = torch.cat(
                 [self.teacher(x.float().to(place)) for x in self.pool.state()["x"][:2000].split(250)]
             )
-        spread = (logits - logits.mean(1, keepdim=True)).std()
+        spread = logit_spread(logits)
         if not torch.isfinite(spread) or spread == 0:
             raise RunFailedError(
                 "a teacher whose logits vary over the prior's samples",
