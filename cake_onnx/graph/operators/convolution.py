@@ -22,6 +22,7 @@ def conv(node: Node) -> Bound:
     rank = weight.dim() - 2
     if rank not in _MODULES:
         raise DeclinedError(f"a convolution over {rank} axes")
+    node.ignore("kernel_shape")  # the stored weight says it
     window = Window.of(node, list(weight.shape[2:]))
     module = _module(weight, bias, window, node.attribute("group", 1))
     return node.bind(

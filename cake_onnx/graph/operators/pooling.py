@@ -20,6 +20,7 @@ def max_pool(node: Node) -> Bound:
     """ONNX MaxPool-22 without the second output (indices). Padding never wins: it is minus infinity."""
     if node.outputs > 1:
         raise DeclinedError("the indices of its second output")
+    node.ignore("storage_order")  # of the indices
     return node.bind(Apply(_max_pool, window=_window(node)), 0)
 
 

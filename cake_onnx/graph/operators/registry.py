@@ -47,6 +47,7 @@ class Node:
     def __init__(self, node: OnnxNode, graph: OnnxGraph, version: int) -> None:
         self._node = node
         self._graph = graph
+        self._asked: set[str] = set()
         self.version = version
         self.op_type: str = node.operation_type
         self.inputs: tuple[str, ...] = node.input_values
@@ -54,11 +55,26 @@ class Node:
 
     def attribute(self, name: str, default: Any = None) -> Any:
         """Value of an attribute; tensors come as torch tensors."""
+        self._asked.add(name)
         value = self._node.attributes.get(name, default)
         # onnx2torch hands an empty list over as the protobuf itself.
         if hasattr(value, "ints") and not isinstance(value, (list, int, float, str)):
             return []
         return value.to_torch() if hasattr(value, "to_torch") else value
+
+    def ignore(self, *names: str) -> None:
+        """Say that attributes have no bearing on the result here; those never asked for are refused."""
+        self._asked.update(names)
+
+    def require_known_attributes(self) -> None:
+        """Check that the converter has looked at all attributes of the node.
+
+        Raises:
+            DeclinedError: It has not: the attribute means something that the conversion would lose.
+        """
+        unknown = sorted(set(self._node.attributes) - self._asked)
+        if unknown:
+            raise DeclinedError(f"{self.op_type} with the attribute {unknown[0]}, which is not known here")
 
     def has(self, index: int) -> bool:
         """Whether the optional input is given."""
@@ -137,7 +153,9 @@ def registered() -> frozenset[tuple[str, str, int]]:
 
 def _register_one(op_type: str, domain: str, version: int, build: Builder) -> None:
     def convert(node: OnnxNode, graph: OnnxGraph) -> OperationConverterResult:
-        bound = build(Node(node, graph, version))
+        seen = Node(node, graph, version)
+        bound = build(seen)
+        seen.require_known_attributes()
         mapping = OnnxMapping(inputs=bound.inputs, outputs=node.output_values)
         return OperationConverterResult(torch_module=bound.module, onnx_mapping=mapping)
 

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from cake_onnx.graph.operators.registry import Apply, Bound, Node, operator
+from cake_onnx.graph.operators.registry import Apply, Bound, DeclinedError, Node, operator
 
 
 @operator("Reshape", since=(5, 13, 14, 19, 21, 23, 24, 25))
@@ -134,5 +134,9 @@ def identity(node: Node) -> Bound:
 
 @operator("Dropout", since=(1, 6, 7, 10, 12, 13, 22))
 def dropout(node: Node) -> Bound:
-    """ONNX Dropout at inference: the input itself. A graph in training mode is caught by the parity check."""
+    """ONNX Dropout at inference: the input itself."""
+    node.ignore("ratio", "seed", "is_test", "consumed_inputs")
+    training = node.constant(2)
+    if (node.has(2) and training is None) or (training is not None and bool(training)) or node.outputs > 1:
+        raise DeclinedError("dropout in training mode")
     return node.bind(torch.nn.Identity(), 0)

@@ -65,6 +65,7 @@ def _backwards(start: int, end: int, step: int, size: int) -> tuple[int, int, in
 @operator("Split", since=(2, 11, 13, 18))
 def split(node: Node) -> Bound:
     """ONNX Split-18: given sizes, or equal parts of which the last may be smaller."""
+    node.ignore("num_outputs")  # the outputs are counted
     sizes = node.integers(1) if node.has(1) else node.attribute("split")
     if node.has(1) and sizes is None:
         raise DeclinedError("computed split sizes")
