@@ -14,6 +14,7 @@ def batch_normalization(node: Node) -> Bound:
     """ONNX BatchNormalization-15 at inference. Stored statistics stay readable in the module."""
     if node.attribute("training_mode", 0) or node.outputs > 1 or not node.attribute("spatial", 1):
         raise DeclinedError("training mode or per-element statistics")
+    node.ignore("momentum", "is_test", "consumed_inputs")  # of training
     epsilon = float(node.attribute("epsilon", 1e-5))
     stored = [node.constant(index) for index in (1, 2, 3, 4)]
     if any(value is None for value in stored):
@@ -66,6 +67,7 @@ def layer_normalization(node: Node) -> Bound:
     """ONNX LayerNormalization-17: over all axes from `axis` on; its statistics are not given out."""
     if node.outputs > 1:
         raise DeclinedError("the statistics of its further outputs")
+    node.ignore("stash_type")  # everything is float32 here
     axis, epsilon = node.attribute("axis", -1), float(node.attribute("epsilon", 1e-5))
     return node.bind(Apply(_layer_norm, axis=axis, epsilon=epsilon), 0, 1, 2)
 
