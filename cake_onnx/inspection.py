@@ -8,6 +8,12 @@ from typing import Any
 
 from cake_onnx.config import Config
 from cake_onnx.evaluation import load_evaluation
+from cake_onnx.graph.cost import Cost, measure_cost
+from cake_onnx.graph.load import load_model
+from cake_onnx.graph.prepare import prepare
+from cake_onnx.graph.reference import open_reference
+from cake_onnx.graph.signature import read_signature
+from cake_onnx.graph.trace import trace
 from cake_onnx.methods.lesson import choose_student, prepare_lesson
 from cake_onnx.methods.rounds import RoundSettings
 from cake_onnx.priors import build_prior
@@ -25,19 +31,64 @@ def describe(path: Path, config: Config) -> dict[str, Any]:
 
 
 def _describe(teacher: Teacher) -> dict[str, Any]:
+    """Ten lines."""
     prior, reason = build_prior("auto", teacher.input, teacher.module)
-    spec, output, bounds = teacher.input, teacher.output, teacher.input.bounds
+    spec, output, bounds, parity = teacher.input, teacher.output, teacher.input.bounds, teacher.parity
+    cost = measure_cost(teacher.module, teacher.prepared, spec)
+    operators = ", ".join(f"{name} {count}" for name, count in sorted(teacher.operators.items()))
     shown = f"{min(bounds.low):g} to {max(bounds.high):g}, {bounds.source}"
     return {
         "file": f"{teacher.file.path.name}, {teacher.file.bytes:,} bytes, {teacher.parameters:,} parameters",
         "input": f"{spec.name}: {spec.dtype} (batch, {', '.join(map(str, spec.shape))}), {spec.layout}",
-        "range": shown,
+        "range": f"{shown}; samples by the {prior.name} prior, {reason}",
         "output": f"{output.scores}: {output.kind}, {output.classes} classes",
-        "operators": ", ".join(f"{name} {count}" for name, count in sorted(teacher.operators.items())),
-        "built of": ", ".join(sorted(teacher.traits)) or "plain layers",
-        "parity": str(teacher.parity),
-        "prior": f"{prior.name}: {reason}",
+        "operators": f"{operators}; {', '.join(sorted(teacher.traits)) or 'plain layers'}",
+        "batch": "; ".join(teacher.notes),
+        "parity": f"{parity}, {parity.n} samples one by one and in batches",
+        "gradient": f"norm {parity.gradient_norm:.2g}, {parity.gradient_error:.1%} off a difference quotient",
+        "cost": _cost(cost),
+        "memory": _memory(cost, teacher),
     }
+
+
+def _cost(cost: Cost) -> str:
+    times = f"{cost.forward_ms:.3g} ms forward, {cost.gradient_ms:.3g} ms with the gradient"
+    return f"{cost.multiply_adds:,} multiply-adds a sample; {times}, in batches of {cost.batch}"
+
+
+def _memory(cost: Cost, teacher: Teacher) -> str:
+    samples = RoundSettings().samples
+    each = cost.activation_bytes + 4 * 4 * math.prod(
+        teacher.input.shape
+    )  # gradient, step, bounds and the sample
+    total = samples * each + teacher.file.bytes
+    return f"about {total / 1e6:,.0f} MB for the gradients of a round's {samples} samples"
+
+
+def find_difference(path: Path, config: Config) -> tuple[dict[str, Any], bool]:
+    """Compare every inner tensor of a conversion with onnxruntime; works on teachers that parity refuses.
+
+    Returns:
+        Facts for people, and whether all tensors agree.
+
+    Raises:
+        UsageError: There is no such file.
+        UnsupportedTeacherError: The file does not even convert.
+    """
+    file = load_model(path)
+    model = open_reference(file).model
+    input, output = read_signature(model, input_range=config.input_range, mean=config.mean, std=config.std)
+    prepared = prepare(model, input, output)
+    found = trace(prepared, input)
+    facts = {
+        "file": path.name,
+        "compared": f"{found.nodes} inner tensors on {found.samples} kinds of samples",
+        "largest difference": f"{found.largest:.1e} of the largest number of a tensor, where they agree",
+        "first that differs": str(found.first)
+        if found.first
+        else "none: every operator agrees with onnxruntime",
+    }
+    return facts, found.first is None
 
 
 def preview(path: Path, config: Config) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from cake_onnx.graph.convert import convert
 from cake_onnx.graph.inspect import operator_counts, parameter_count, traits
 from cake_onnx.graph.load import LoadedModel, load_model
 from cake_onnx.graph.prepare import Prepared, prepare
-from cake_onnx.graph.runtime import open_session
+from cake_onnx.graph.reference import open_reference
 from cake_onnx.graph.signature import read_signature
 from cake_onnx.graph.specs import InputSpec, OutputSpec
 
@@ -31,11 +31,12 @@ class Teacher:
         output: What it says.
         prepared: The part that was converted, and where it was cut from the rest.
         module: `(B, *shape)` float32 to logits `(B, K)`; needs no gradient for its weights.
-        session: onnxruntime on the file as found.
+        session: onnxruntime on the file as found, or on what `notes` says was made of it.
         parity: How far `module` and `session` lie apart.
         parameters: Numbers stored as weights.
         operators: Operator type to count.
         traits: What it is made of: `convolution`, `residual`, `attention`, …
+        notes: What was changed on the way, and how a batch goes through, in words.
     """
 
     file: LoadedModel
@@ -48,6 +49,7 @@ class Teacher:
     parameters: int
     operators: dict[str, int]
     traits: frozenset[str]
+    notes: tuple[str, ...] = ()
 
     @property
     def quantised(self) -> bool:
@@ -74,20 +76,21 @@ def load_teacher(
         UnsupportedTeacherError: It is not a classifier that can be distilled; the message says why.
     """
     file = load_model(path)
-    session = open_session(file.runnable)
-    input, output = read_signature(file.model, input_range=input_range, mean=mean, std=std)
-    prepared = prepare(file.model, input, output)
+    reference = open_reference(file)
+    input, output = read_signature(reference.model, input_range=input_range, mean=mean, std=std)
+    prepared = prepare(reference.model, input, output)
     module = convert(prepared, input)
-    parity = check_parity(module, session, input, output, prepared, seed=0)
+    parity = check_parity(module, reference.session, input, output, prepared, seed=0)
     return Teacher(
         file,
         input,
         output,
         prepared,
         module,
-        session,
+        reference.session,
         parity,
         parameter_count(file.model),
         operator_counts(file.model),
         traits(file.model),
+        (*reference.changes, *prepared.notes, module.way),
     )

@@ -1,24 +1,32 @@
 """onnx's own one-operator tests, in the form real classifiers have: every input but one stored as a weight.
 
-A test passes where the converted module gives the values that the test ships. `wrong` is a value that differs,
-`unsupported` a refusal at conversion, `raises` an error when run, `other type` right values in another element
-type (whole numbers are carried as floats on purpose, so that a gradient passes).
+A test passes where the converted module gives the values that the test ships. `wrong` is a value that
+differs, `unsupported` a refusal at conversion, `raises` an error when run, `other type` right values in
+another element type (whole numbers are carried as floats on purpose, so that a gradient passes).
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import torch
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, numpy_helper
 from onnx.backend.test.loader import load_model_tests
+from tables import OUTCOMES, as_text, node_table
+from torch import Tensor, nn
 
 from cake_onnx.errors import UnsupportedTeacherError
 from cake_onnx.graph.convert import convert_graph
+from cake_onnx.graph.engine import import_engine
+
+Array = npt.NDArray[Any]
 
 NEWEST = 23
 _TYPES = frozenset(
@@ -34,7 +42,7 @@ _NOT_IN_CLASSIFIERS = frozenset(
         *("TfIdfVectorizer", "If", "Loop", "Scan"),
     ]
 )
-"""Random numbers, signal windows (always constant), images as files, losses, detection, text, control flow."""
+"""Random numbers, signal windows (always constant), files, losses, detection, text, control flow."""
 
 _EXTRA_OUTPUTS = frozenset(["Dropout", "MaxPool", "LayerNormalization", "BatchNormalization"])
 """Their later outputs are for training; exported classifiers do not have them."""
@@ -57,8 +65,8 @@ class NodeTest:
     op_type: str
     version: int
     model: ModelProto
-    x: np.ndarray
-    wanted: np.ndarray
+    x: Array
+    wanted: Array
 
 
 def node_tests(newest: int = NEWEST) -> Iterator[NodeTest]:
@@ -68,12 +76,12 @@ def node_tests(newest: int = NEWEST) -> Iterator[NodeTest]:
         cases = load_model_tests(kind="node")
     for case in cases:
         model = case.model
-        if _counts(model, newest):
-            for inputs, outputs in case.data_sets:
-                yield from _frozen(case.name, model, _arrays(model.graph.input, inputs), outputs)
+        if model is not None and _counts(model, newest):
+            for inputs, outputs in case.data_sets or ():
+                yield from _frozen(case.name, model, _arrays(inputs), _arrays(outputs))
 
 
-def _arrays(values: object, given: object) -> list[np.ndarray]:
+def _arrays(given: Sequence[Any]) -> list[Array]:
     return [numpy_helper.to_array(v) if isinstance(v, TensorProto) else np.asarray(v) for v in given]
 
 
@@ -90,10 +98,9 @@ def _counts(model: ModelProto, newest: int) -> bool:
     )
 
 
-def _frozen(name: str, model: ModelProto, inputs: list, outputs: list) -> Iterator[NodeTest]:
+def _frozen(name: str, model: ModelProto, inputs: list[Array], outputs: list[Array]) -> Iterator[NodeTest]:
     node = model.graph.node[0]
     data = next((i for i, x in enumerate(inputs) if x.dtype.kind == "f"), 0)
-    outputs = _arrays(model.graph.output, outputs)
     count = 1 if node.op_type in _EXTRA_OUTPUTS else len(outputs)
     opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     version = onnx.defs.get_schema(node.op_type, max_inclusive_version=opset).since_version
@@ -123,17 +130,20 @@ def run(test: NodeTest) -> tuple[str, str]:
         module = convert_graph(test.model).eval()
     except UnsupportedTeacherError as error:
         return "unsupported", str(error)
-    x = torch.from_numpy(np.array(test.x))
+    return _run_module(module, test)
+
+
+def _run_module(module: nn.Module, test: NodeTest) -> tuple[str, str]:
     try:
         with torch.no_grad():
-            found = module(x)
-        found = np.asarray(found.numpy() if isinstance(found, torch.Tensor) else found)
-    except Exception as error:  # noqa: BLE001  (whatever happens is the result of the test)
+            found = module(torch.from_numpy(np.array(test.x)))
+        values = np.asarray(found.numpy() if isinstance(found, Tensor) else found)
+    except Exception as error:
         return "raises", f"{type(error).__name__}: {error}"
-    return _compare(found, test.wanted)
+    return _compare(values, test.wanted)
 
 
-def _compare(found: np.ndarray, wanted: np.ndarray) -> tuple[str, str]:
+def _compare(found: Array, wanted: Array) -> tuple[str, str]:
     if found.shape != wanted.shape:
         return "wrong", f"shape {found.shape} for {wanted.shape}"
     half = wanted.dtype == np.float16
@@ -149,17 +159,43 @@ def _compare(found: np.ndarray, wanted: np.ndarray) -> tuple[str, str]:
     return "pass", ""
 
 
-if __name__ == "__main__":
-    import sys
-    from collections import Counter
+def run_alone(test: NodeTest) -> str:
+    """Outcome of the same test by onnx2torch without anything of ours."""
+    model = ModelProto()
+    model.CopyFrom(test.model)
+    try:
+        module = import_engine().convert(model).eval()
+    except Exception:
+        return "unsupported"
+    return _run_module(module, test)[0]
 
-    only = set(sys.argv[1:])
-    counts: Counter[str] = Counter()
+
+def count(only: frozenset[str] = frozenset()) -> list[dict[str, str | int]]:
+    """Outcomes by operator and version, ours and onnx2torch's alone; prints what does not plainly pass.
+
+    Args:
+        only: Operators to run, all of them where it is empty.
+    """
+    counts: dict[tuple[str, int], Counter[str]] = {}
     for test in node_tests():
         if only and test.op_type not in only:
             continue
         outcome, text = run(test)
-        counts[outcome] += 1
-        if outcome not in ("pass",):
+        these = counts.setdefault((test.op_type, test.version), Counter())
+        these.update([outcome, f"onnx2torch {run_alone(test)}"])
+        if outcome != "pass":
             print(f"{outcome:12} {test.op_type}-{test.version} {test.name}: {text[:220]}")
-    print(sum(counts.values()), dict(counts))
+    keys = [*OUTCOMES, *(f"onnx2torch {outcome}" for outcome in OUTCOMES)]
+    return [
+        {"operator": name, "version": version, **{key: counts[name, version][key] for key in keys}}
+        for name, version in sorted(counts)
+    ]
+
+
+if __name__ == "__main__":
+    import sys
+
+    warnings.simplefilter("ignore")
+    print(
+        as_text(node_table([{k: str(v) for k, v in row.items()} for row in count(frozenset(sys.argv[1:]))]))
+    )

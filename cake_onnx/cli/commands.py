@@ -13,7 +13,7 @@ import click
 from cake_onnx.cli.help import ExampleCommand
 from cake_onnx.cli.options import collect, config_options
 from cake_onnx.cli.show import Display, note, print_facts, print_line, print_table
-from cake_onnx.errors import UsageError
+from cake_onnx.errors import UnsupportedTeacherError, UsageError
 
 if TYPE_CHECKING:
     from cake_onnx.pipeline import Result
@@ -100,12 +100,18 @@ def compress(
 @click.command(cls=ExampleCommand, example="cake-onnx inspect model.onnx")
 @click.argument("model", type=_PATH)
 @config_options(*_INPUT)
+@click.option("--trace", is_flag=True, help="Name the first operator whose conversion differs, if one does.")
 @_common
-def inspect(model: Path, as_json: bool, quiet: bool, **given: Any) -> int:
+def inspect(model: Path, trace: bool, as_json: bool, quiet: bool, **given: Any) -> int:
     """Tell what MODEL is, whether it would convert, and what would be assumed. Runs nothing long."""
-    from cake_onnx.inspection import describe
+    from cake_onnx.inspection import describe, find_difference
 
-    return _answer(describe(model, collect(given, None)), as_json)
+    config = collect(given, None)
+    if not trace:
+        return _answer(describe(model, config), as_json)
+    facts, agrees = find_difference(model, config)
+    _answer(facts, as_json)
+    return 0 if agrees else UnsupportedTeacherError.exit_code
 
 
 @click.command(cls=ExampleCommand, example="cake-onnx synthesize model.onnx -n 500 -o samples.npz")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
@@ -9,6 +11,9 @@ from cake_onnx.graph.tensors import copy_model
 from cake_onnx.graph.wiring import Wiring, attribute
 
 DEFAULT_SYMBOL = "batch"
+
+_MIXING = frozenset(["DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"])
+"""Operators that take one scale from all samples of a batch, so that each changes the others a little."""
 
 
 def batch_axis(model: ModelProto) -> int | str | None:
@@ -29,6 +34,21 @@ def symbolic_batch(model: ModelProto) -> ModelProto:
         first = value.type.tensor_type.shape.dim[0]
         if isinstance(size, int) and first.dim_value == size:
             first.dim_param = symbol
+    return result
+
+
+def mixes_samples(model: ModelProto) -> bool:
+    """Whether what the model says of a sample depends on the other samples of its batch, by design."""
+    return any(node.op_type in _MIXING for node in model.graph.node)
+
+
+def fix_batch(model: ModelProto, sample: Sequence[int]) -> ModelProto:
+    """Declare the input as one sample of shape `sample` and forget inferred shapes. Computes nothing new."""
+    result = copy_model(model)
+    del result.graph.value_info[:]
+    value = result.graph.input[0]
+    code = value.type.tensor_type.elem_type
+    value.CopyFrom(helper.make_tensor_value_info(value.name, code, [1, *sample]))
     return result
 
 

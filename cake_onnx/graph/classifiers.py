@@ -8,78 +8,52 @@ import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from cake_onnx.errors import UnsupportedTeacherError
+from cake_onnx.graph.activations import name_sigmoids, name_softmaxes
 from cake_onnx.graph.tensors import copy_model
 from cake_onnx.graph.wiring import Wiring, attribute
 
+__all__ = ["name_sigmoids", "spell_out_classifiers"]
+
+_ML = "ai.onnx.ml"
 _POST = {"NONE": "Identity", "SOFTMAX": "Softmax", "LOGISTIC": "Sigmoid"}
 
 
 def spell_out_classifiers(model: ModelProto) -> ModelProto:
-    """Replace `LinearClassifier` by matrix product, activation, arg max and label lookup.
+    """Replace `LinearClassifier` by matrix product, activation, arg max and label lookup, and name softmaxes.
 
-    Attributes that have no such spelling leave the node alone; conversion then names it.
+    Attributes that have no such spelling leave the node alone; conversion then does it whole or names it.
+
+    Raises:
+        UnsupportedTeacherError: Scores are computed from the label of an `SVMClassifier`.
     """
+    _refuse_computed_labels(model)
     result = copy_model(model)
     del result.graph.node[:]
     for node in model.graph.node:
-        is_linear = node.domain == "ai.onnx.ml" and node.op_type == "LinearClassifier"
+        is_linear = node.domain == _ML and node.op_type == "LinearClassifier"
         spelled = _linear_classifier(node) if is_linear else None
         if spelled is None:
             result.graph.node.append(node)
         else:
             result.graph.node.extend(spelled[0])
             result.graph.initializer.extend(spelled[1])
-    return result
+    return name_softmaxes(result)
 
 
-def name_sigmoids(model: ModelProto) -> ModelProto:
-    """Replace `1 / (1 + exp(-s))` by `Sigmoid(s)`.
-
-    scikit-learn's converter writes it out; the quotient has no gradient where the exponential overflows.
-    """
-    result = copy_model(model)
+def _refuse_computed_labels(model: ModelProto) -> None:
+    """The votes behind the label of support vector machines are steps; nothing may be computed from them."""
     wiring = Wiring(model.graph)
-    for node in result.graph.node:
-        source = _sigmoid_of(node, wiring)
-        if source is not None:
-            replacement = helper.make_node("Sigmoid", [source], [node.output[0]], name=node.name)
-            node.CopyFrom(replacement)
-    return result
-
-
-def _sigmoid_of(node: NodeProto, wiring: Wiring) -> str | None:
-    """s where the node computes `1 / (1 + exp(-s))`."""
-    if node.op_type == "Div" and _is_all(wiring, node.input[0], 1):
-        total = wiring.maker.get(node.input[1])
-    else:
-        total = wiring.maker.get(node.input[0]) if node.op_type == "Reciprocal" else None
-    exponential = _other_operand(total, "Add", wiring, 1)
-    if exponential is None or exponential.op_type != "Exp":
-        return None
-    negated = wiring.maker.get(exponential.input[0])
-    if negated is not None and negated.op_type == "Neg":
-        return str(negated.input[0])
-    if negated is not None and negated.op_type == "Mul":
-        for place in (0, 1):
-            if _is_all(wiring, negated.input[1 - place], -1):
-                return str(negated.input[place])
-    return None
-
-
-def _other_operand(node: NodeProto | None, op: str, wiring: Wiring, number: float) -> NodeProto | None:
-    """The node that makes the other operand, where one operand of `node` is a constant `number`."""
-    if node is None or node.op_type != op:
-        return None
-    for place in (0, 1):
-        if _is_all(wiring, node.input[1 - place], number):
-            return wiring.maker.get(node.input[place])
-    return None
-
-
-def _is_all(wiring: Wiring, name: str, number: float) -> bool:
-    # A single number cannot change the shape of what it is combined with, as a larger constant could.
-    value = wiring.constant(name)
-    return value is not None and value.size == 1 and value.ndim <= 1 and bool(np.all(value == number))
+    labels = (TensorProto.INT64, TensorProto.STRING)
+    scored = {v.name for v in model.graph.output if v.type.tensor_type.elem_type not in labels}
+    for node in model.graph.node:
+        is_machine = node.domain == _ML and node.op_type == "SVMClassifier"
+        if is_machine and scored & wiring.descendants([node.output[0]]):
+            raise UnsupportedTeacherError(
+                "scores with a gradient",
+                f"ai.onnx.ml.SVMClassifier in node '{node.name}', whose label (a vote) is computed with",
+                "use a classifier whose scores do not rest on the labels of others",
+            )
 
 
 def _linear_classifier(node: NodeProto) -> tuple[list[NodeProto], list[TensorProto]] | None:
@@ -89,16 +63,15 @@ def _linear_classifier(node: NodeProto) -> tuple[list[NodeProto], list[TensorPro
     post = str(attribute(node, "post_transform", "NONE"))
     intercepts = np.asarray(attribute(node, "intercepts", [0.0] * len(labels)), dtype=np.float32)
     rows = len(intercepts)
-    single = rows == 1 and len(labels) == 2 and post == "LOGISTIC"
+    single = rows == 1 and len(labels) in (0, 2)
     if post not in _POST or rows == 0 or coefficients.size % rows or not (single or rows == len(labels) > 1):
         return None
     base = node.name
+    weight = np.ascontiguousarray(coefficients.reshape(rows, -1).T)
     stored = [
-        numpy_helper.from_array(
-            np.ascontiguousarray(coefficients.reshape(rows, -1).T), f"{base}/coefficients"
-        ),
+        numpy_helper.from_array(weight, f"{base}/coefficients"),
         numpy_helper.from_array(intercepts, f"{base}/intercepts"),
-        numpy_helper.from_array(labels, f"{base}/labels"),
+        numpy_helper.from_array(labels if len(labels) else np.array([0, 1]), f"{base}/labels"),
     ]
     scores = node.output[1] or f"{base}/scores"
     nodes = [
@@ -108,20 +81,42 @@ def _linear_classifier(node: NodeProto) -> tuple[list[NodeProto], list[TensorPro
     ]
     if single:
         stored.append(numpy_helper.from_array(np.asarray(1, dtype=np.float32), f"{base}/one"))
-        nodes += _paired(base, scores)
-    else:
-        activation = helper.make_node(_POST[post], [f"{base}/raw"], [scores], name=f"{base}/post")
-        if post == "SOFTMAX":
-            activation.attribute.append(helper.make_attribute("axis", 1))
-        nodes.append(activation)
-    return nodes + _label(base, scores if single else f"{base}/raw", node.output[0]), stored
+        stored.append(numpy_helper.from_array(np.asarray(0, dtype=np.float32), f"{base}/zero"))
+        stored.append(numpy_helper.from_array(np.asarray([-1]), f"{base}/flat"))
+        nodes += _single(base, scores, post, paired=len(labels) == 2)
+        return nodes + _label_by_sign(base, node.output[0]), stored
+    activation = helper.make_node(_POST[post], [f"{base}/raw"], [scores], name=f"{base}/post")
+    if post == "SOFTMAX":
+        activation.attribute.append(helper.make_attribute("axis", 1))
+    return [*nodes, activation, *_label(base, f"{base}/raw", node.output[0])], stored
 
 
-def _paired(base: str, scores: str) -> list[NodeProto]:
+def _single(base: str, scores: str, post: str, *, paired: bool) -> list[NodeProto]:
+    """Scores of a model of one row; onnxruntime applies no transform but LOGISTIC, and that to pairs only."""
+    if not paired:
+        return [helper.make_node("Identity", [f"{base}/raw"], [scores], name=f"{base}/post")]
+    op = "Sigmoid" if post == "LOGISTIC" else "Identity"
     return [
-        helper.make_node("Sigmoid", [f"{base}/raw"], [f"{base}/p"], name=f"{base}/Sigmoid"),
+        helper.make_node(op, [f"{base}/raw"], [f"{base}/p"], name=f"{base}/post"),
         helper.make_node("Sub", [f"{base}/one", f"{base}/p"], [f"{base}/q"], name=f"{base}/Sub"),
         helper.make_node("Concat", [f"{base}/q", f"{base}/p"], [scores], axis=1, name=f"{base}/Concat"),
+    ]
+
+
+def _label_by_sign(base: str, output: str) -> list[NodeProto]:
+    if not output:
+        return []
+    return [
+        helper.make_node(
+            "Greater", [f"{base}/raw", f"{base}/zero"], [f"{base}/above"], name=f"{base}/Greater"
+        ),
+        helper.make_node(
+            "Cast", [f"{base}/above"], [f"{base}/column"], to=TensorProto.INT64, name=f"{base}/Which"
+        ),
+        helper.make_node(
+            "Reshape", [f"{base}/column", f"{base}/flat"], [f"{base}/index"], name=f"{base}/Reshape"
+        ),
+        helper.make_node("Gather", [f"{base}/labels", f"{base}/index"], [output], name=f"{base}/Gather"),
     ]
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
+from collections.abc import Callable
+from typing import Self
 
 import torch
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from cake_onnx.errors import UnsupportedTeacherError
+from cake_onnx.graph.batching import Way, let_any_batch_through
 from cake_onnx.graph.cut import Relation
 from cake_onnx.graph.prepare import Prepared
 from cake_onnx.graph.refuse import fewest_outputs, refuse_unsupported, since_version
@@ -24,31 +28,45 @@ class TeacherModule(nn.Module):
     """A converted teacher.
 
     Args:
-        body: Maps `(B, *shape)` to the raw score tensor.
+        body: Maps `(B, *shape)` to the raw score tensor, for any B.
         relation: How logits follow from that tensor, see `Cut`.
         whole_numbers: The teacher takes integers, so inputs are rounded (straight-through).
-        one_by_one: The body takes one sample at a time and is mapped over the batch.
+        way: How the body takes its samples, in words.
     """
 
-    def __init__(self, body: nn.Module, relation: Relation, *, whole_numbers: bool, one_by_one: bool) -> None:
+    def __init__(
+        self, body: nn.Module, relation: Relation, *, whole_numbers: bool, way: Way = "any batch at once"
+    ) -> None:
         super().__init__()
         self.body = body
         self.relation: Relation = relation
         self.whole_numbers = whole_numbers
-        self.one_by_one = one_by_one
+        self.way: Way = way
 
     def forward(self, x: Tensor) -> Tensor:
         """`(B, *shape)` float32 in the teacher's input units to `(B, K)` logits."""
         if self.whole_numbers:
             x = x + (x.round() - x).detach()
-        if self.one_by_one:
-            raw = torch.vmap(lambda one: self.body(one.unsqueeze(0)).reshape(-1))(x)
-        else:
-            raw = self.body(x).reshape(len(x), -1)
-        return to_logits(raw, self.relation)
+        return to_logits(self.body(x).reshape(len(x), -1), self.relation)
+
+    def extra_repr(self) -> str:
+        """How samples are taken."""
+        return self.way
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        # A weight that several nodes read is one tensor; torch would move it once for each of them.
+        moved: dict[int, tuple[Tensor, Tensor]] = {}
+
+        def once(tensor: Tensor) -> Tensor:
+            if id(tensor) not in moved:
+                moved[id(tensor)] = (tensor, fn(tensor))
+            return moved[id(tensor)][1]
+
+        super()._apply(once, recurse)  # type: ignore[no-untyped-call]
+        return self
 
 
-def convert(prepared: Prepared, input: InputSpec) -> nn.Module:
+def convert(prepared: Prepared, input: InputSpec) -> TeacherModule:
     """Convert a prepared teacher.
 
     Args:
@@ -60,20 +78,36 @@ def convert(prepared: Prepared, input: InputSpec) -> nn.Module:
         units to `(B, K)` logits. It is not yet compared with onnxruntime: `check_parity` does that.
 
     Raises:
-        UnsupportedTeacherError: An operator has no differentiable counterpart here.
+        UnsupportedTeacherError: An operator has no differentiable counterpart here, or the graph is tied to a
+            batch whose samples depend on each other.
     """
-    if prepared.fixed_batch not in (None, 1):
-        raise UnsupportedTeacherError(
-            "a model that takes any batch, or one sample at a time",
-            f"one tied to batches of {prepared.fixed_batch}",
-            "export the model with a dynamic batch axis",
-        )
-    body = convert_graph(prepared.body)
+    converted = share_equal_tensors(convert_graph(prepared.body).eval().requires_grad_(False))
+    body, way = let_any_batch_through(converted, prepared, input)
     whole_numbers = input.dtype.startswith(("int", "uint"))
-    module = TeacherModule(
-        body, prepared.cut.relation, whole_numbers=whole_numbers, one_by_one=prepared.fixed_batch == 1
-    )
+    module = TeacherModule(body, prepared.cut.relation, whole_numbers=whole_numbers, way=way)
     return module.eval().requires_grad_(False)
+
+
+def share_equal_tensors(module: nn.Module) -> nn.Module:
+    """Store tensors that are equal once; onnx2torch copies an initializer for every node that reads it.
+
+    The module is changed in place. It must not learn: shared weights would learn together.
+    """
+    kept: dict[tuple[torch.dtype, torch.Size, bytes], Tensor] = {}
+    for part in module.modules():
+        for stored in (part._parameters, part._buffers):
+            for name, tensor in stored.items():
+                if tensor is not None:
+                    key = (tensor.dtype, tensor.shape, _digest(tensor))
+                    # A parameter cannot stand where a buffer stood, nor the other way round.
+                    twin = kept.setdefault(key, tensor)
+                    stored[name] = twin if type(twin) is type(tensor) else tensor  # type: ignore[assignment]
+    return module
+
+
+def _digest(tensor: Tensor) -> bytes:
+    flat = tensor.detach().contiguous().reshape(-1)
+    return hashlib.blake2b(flat.view(torch.uint8).numpy().data, digest_size=16).digest()
 
 
 def convert_graph(body: ModelProto) -> nn.Module:
@@ -82,7 +116,7 @@ def convert_graph(body: ModelProto) -> nn.Module:
     Raises:
         UnsupportedTeacherError: An operator, or the way it is used, has no differentiable counterpart here.
     """
-    from cake_onnx.graph.engine import import_engine
+    from cake_onnx.graph.engine import convert_inferred
 
     refuse_unsupported(body)
     model = claim_operators(end_in_identity(trim_outputs(use_float32(infer_shapes(body)))))
@@ -90,7 +124,7 @@ def convert_graph(body: ModelProto) -> nn.Module:
         with warnings.catch_warnings():
             # onnx2torch wraps arrays it has just copied; torch warns about those that are not writable.
             warnings.simplefilter("ignore", UserWarning)
-            module: nn.Module = import_engine().convert(model)
+            module: nn.Module = convert_inferred(model)
     except (
         NotImplementedError,
         ValueError,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,18 +23,25 @@ class Cut:
 
     Attributes:
         tensor: Name of the tensor in the prepared graph.
-        relation: `identity`: the tensor holds the K logits. `one_score`: it holds one score s before a
-            sigmoid, logits are (-s/2, s/2). `one_vs_rest`: it holds K scores, each before a sigmoid of its
-            own, and the results add up to 1; logits are log sigmoid, centred. `log`: it holds
-            probabilities, logits are their logarithm, centred.
+        relation: `identity`: the tensor holds the K logits. `one_score`: it holds one score s, before a
+            sigmoid or compared with 0; logits are (-s/2, s/2). `one_vs_rest`: it holds K scores, each before
+            a sigmoid of its own, and the results add up to 1; logits are log sigmoid, centred. `log`: it
+            holds probabilities, logits are their logarithm, centred.
     """
 
     tensor: str
     relation: Relation
 
 
-def tail_nodes(wiring: Wiring, cut: str) -> tuple[list[NodeProto], str | None]:
-    """Nodes that lead from a tensor to the graph outputs.
+def tail_nodes(
+    wiring: Wiring, cut: str, outputs: Sequence[str] | None = None
+) -> tuple[list[NodeProto], str | None]:
+    """Nodes that lead from a tensor to graph outputs.
+
+    Args:
+        wiring: Lookup tables of the graph.
+        cut: Name of the tensor.
+        outputs: Names of the outputs, None for all.
 
     Returns:
         The nodes in graph order, and the name of an output that also reads the graph elsewhere (None where
@@ -41,14 +49,14 @@ def tail_nodes(wiring: Wiring, cut: str) -> tuple[list[NodeProto], str | None]:
     """
     inputs = {value.name for value in wiring.graph.input}
     needed: set[str] = set()
-    for output in wiring.graph.output:
-        waiting, seen = [output.name], set()
+    for output in outputs if outputs is not None else [value.name for value in wiring.graph.output]:
+        waiting, seen = [output], set()
         while waiting:
             name = waiting.pop()
             if name == cut or name in seen or not name:
                 continue
             if name in inputs:
-                return [], output.name
+                return [], output
             seen.add(name)
             if name in wiring.maker:
                 waiting.extend(wiring.maker[name].input)
@@ -86,7 +94,8 @@ def choose_relation(ending: Ending, output: OutputSpec, columns: int, *, sums_to
     Raises:
         UnsupportedTeacherError: The numbers do not match the classes.
     """
-    if ending.activation == "sigmoid" and columns == 1 and output.classes == 2:
+    single = ending.activation == "sigmoid" or (ending.activation == "none" and output.kind == "logits")
+    if single and columns == 1 and output.classes == 2:
         return "one_score"
     if columns != output.classes:
         raise UnsupportedTeacherError(

@@ -54,8 +54,8 @@ def find_ending(wiring: Wiring, scores: str) -> Ending:
             break
         if _only_reshapes(node):
             name = node.input[0]
-        elif activation == "none" and _is_l1(node):
-            rescaled, name = True, node.input[0]
+        elif activation == "none" and (shares := _rescaled(node, wiring)):
+            rescaled, name = True, shares
         elif activation == "none" and (single := _paired_probability(node, wiring)):
             rescaled, name = True, single
         elif activation == "none" and node.op_type in _ACTIVATIONS and _over_classes(node, wiring):
@@ -71,16 +71,43 @@ def find_ending(wiring: Wiring, scores: str) -> Ending:
 def _only_reshapes(node: NodeProto) -> bool:
     if node.op_type == "Cast" and node.domain == "":
         return attribute(node, "to") in _FLOATS
-    return (node.domain == "" and node.op_type in _SHAPE_ONLY) or _is_zipmap(node)
+    alone = node.op_type == "Concat" and len(node.input) == 1
+    return (node.domain == "" and (node.op_type in _SHAPE_ONLY or alone)) or _is_zipmap(node)
 
 
 def _is_zipmap(node: NodeProto) -> bool:
     return node.domain == "ai.onnx.ml" and node.op_type == "ZipMap"
 
 
-def _is_l1(node: NodeProto) -> bool:
-    is_normalizer = node.domain == "ai.onnx.ml" and node.op_type == "Normalizer"
-    return is_normalizer and attribute(node, "norm", "MAX") == "L1"
+def _rescaled(node: NodeProto, wiring: Wiring) -> str | None:
+    """p where the node computes `p / sum(p)` or cuts p off at bounds."""
+    if node.domain == "ai.onnx.ml":
+        is_l1 = node.op_type == "Normalizer" and attribute(node, "norm", "MAX") == "L1"
+        return str(node.input[0]) if is_l1 else None
+    if node.op_type == "Clip" or (node.op_type == "LpNormalization" and attribute(node, "p", 2) == 1):
+        return str(node.input[0])
+    if node.op_type != "Div":
+        return None
+    over, under = (_without_guard(name, wiring) for name in node.input)
+    total = wiring.maker.get(under)
+    is_sum = total is not None and total.op_type in ("ReduceSum", "ReduceL1") and total.input[0] == over
+    return over if is_sum else None
+
+
+def _without_guard(name: str, wiring: Wiring) -> str:
+    """p where the tensor is `p + g` and g is made of a comparison, to keep a sum from being 0."""
+    node = wiring.maker.get(name)
+    if node is None or node.op_type != "Add":
+        return name
+    guards = [_is_guard(side, wiring) for side in node.input]
+    return str(node.input[0] if guards == [False, True] else name)
+
+
+def _is_guard(name: str, wiring: Wiring) -> bool:
+    node = wiring.maker.get(name)
+    while node is not None and node.op_type in ("Cast", "Mul"):
+        node = wiring.maker.get(node.input[0])
+    return node is not None and node.op_type in ("Not", "Equal")
 
 
 def _paired_probability(node: NodeProto, wiring: Wiring) -> str | None:
@@ -100,9 +127,10 @@ def _over_classes(node: NodeProto, wiring: Wiring) -> bool:
         return True
     dims = wiring.dims(node.input[0])
     axis = attribute(node, "axis")
-    if axis is None or axis in (1, -1):
-        return True
-    return dims is not None and axis == len(dims) - 1
+    if dims is None or axis is None or len(dims) == 2:
+        return axis is None or axis in (1, -1)
+    others = [size for place, size in enumerate(dims) if place not in (0, axis, len(dims) + int(str(axis)))]
+    return axis not in (0, -len(dims)) and all(size == 1 for size in others)
 
 
 def _before_zipmap(wiring: Wiring, scores: str) -> tuple[str, ...]:

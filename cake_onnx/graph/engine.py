@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,9 +10,13 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+from onnx import ModelProto
+from torch import nn
+
 from cake_onnx.errors import UnsupportedTeacherError
 
 _NAMES = ("torchvision", "torchvision.ops")
+_INFERENCE = "safe_shape_inference"
 
 
 def import_engine() -> ModuleType:
@@ -20,6 +25,22 @@ def import_engine() -> ModuleType:
         with _stand_in():
             import onnx2torch  # noqa: F401  (the import itself registers the converters)
     return sys.modules["onnx2torch"]
+
+
+def convert_inferred(model: ModelProto) -> nn.Module:
+    """onnx2torch's `convert` for a model whose shapes are inferred already.
+
+    Its own inference would serialise all weights once more, and fail on operators of our private domains.
+    Every submodule says which tensors of the graph it reads and makes (`onnx_mapping`).
+    """
+    converter = importlib.import_module(f"{import_engine().__name__}.converter")
+    inference = vars(converter)[_INFERENCE]
+    vars(converter)[_INFERENCE] = lambda given: given
+    try:
+        module: nn.Module = converter.convert(model, attach_onnx_mapping=True)
+    finally:
+        vars(converter)[_INFERENCE] = inference
+    return module
 
 
 @contextmanager

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto
+from onnx import GraphProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto
 
 from cake_onnx.errors import UnsupportedTeacherError
+from cake_onnx.graph.image_size import fitting_image
 from cake_onnx.graph.specs import Layout
 from cake_onnx.graph.wiring import Wiring, attribute, dims_of
 
@@ -43,6 +44,15 @@ _PASS_THROUGH = frozenset(
 )
 
 
+_LOOKING_UP = frozenset(
+    [
+        *("Gather", "OneHot", "Equal", "Cast", "Identity", "Shape", "Unsqueeze", "Squeeze", "Reshape", "Not"),
+        *("GatherElements", "GatherND", "EmbedLayerNormalization", "OneHotEncoder", "Where", "Size"),
+        *("Less", "Greater", "LabelEncoder"),
+    ]
+)
+
+
 @dataclass(frozen=True)
 class DataInput:
     """The data input before anyone knows its range. Fields mean what they mean in `InputSpec`."""
@@ -53,11 +63,12 @@ class DataInput:
     layout: Layout
 
 
-def find_data_input(graph: GraphProto) -> DataInput:
+def find_data_input(graph: GraphProto, imports: Sequence[OperatorSetIdProto] = ()) -> DataInput:
     """The one input a caller must feed.
 
     Args:
         graph: A normalised graph (no initializer among the inputs).
+        imports: Operator versions of the model; without them, an image of unknown size is refused.
 
     Raises:
         UnsupportedTeacherError: There is no such input, more than one, or its sizes cannot be told.
@@ -66,15 +77,20 @@ def find_data_input(graph: GraphProto) -> DataInput:
     dtype = DTYPES[value.type.tensor_type.elem_type]
     wiring = Wiring(graph)
     first = _first_consumers(wiring, value.name)
-    shape = _sample_shape(value, first, wiring)
+    shape = _sample_shape(value, first, wiring, imports)
     layout = _layout(shape, first)
-    if dtype not in (*_FLOATS, "uint8") and layout == "flat":
+    if dtype not in (*_FLOATS, "uint8") and layout == "flat" and not _are_numbers(first):
         raise UnsupportedTeacherError(
-            "a float input, or whole numbers that are pixels",
+            "a float input, or whole numbers that are computed with, such as pixels",
             f"input '{value.name}' of {dtype} and shape {list(shape)}, such as tokens or codes",
             "distil the part of the model behind its embedding",
         )
     return DataInput(value.name, shape, dtype, layout)
+
+
+def _are_numbers(first: list[NodeProto]) -> bool:
+    """Whether some node weighs the input; tokens and codes are only looked up and compared."""
+    return any(node.op_type not in _LOOKING_UP for node in first)
 
 
 def _the_one(values: list[ValueInfoProto]) -> ValueInfoProto:
@@ -82,14 +98,28 @@ def _the_one(values: list[ValueInfoProto]) -> ValueInfoProto:
         raise UnsupportedTeacherError("one data input", "a model without inputs", "export the model again")
     listed = ", ".join(f"'{value.name}' ({_type_name(value)})" for value in values)
     if len(values) > 1:
+        raise UnsupportedTeacherError("one data input", f"{len(values)}: {listed}", _remedy(values))
+    if values[0].type.tensor_type.elem_type == TensorProto.BFLOAT16:
         raise UnsupportedTeacherError(
-            "one data input", f"{len(values)}: {listed}", "export the model with a single input"
+            "an input of numbers that numpy can hold",
+            listed,
+            "export the model with a float32 or float16 input",
         )
     if not values[0].type.HasField("tensor_type") or values[0].type.tensor_type.elem_type not in DTYPES:
         raise UnsupportedTeacherError(
             "an input of floating-point or integer numbers", listed, "export the part behind the conversion"
         )
     return values[0]
+
+
+def _remedy(values: list[ValueInfoProto]) -> str:
+    """What to do about several inputs."""
+    columns = [dims_of(value) for value in values]
+    if len(values) > 2 and all(dims is not None and dims[1:] in ([], [1]) for dims in columns):
+        return (
+            "these look like the columns of one table: export the model with one float input of all columns"
+        )
+    return "export the model with a single input, or store the others as constants in it"
 
 
 def _type_name(value: ValueInfoProto) -> str:
@@ -99,11 +129,17 @@ def _type_name(value: ValueInfoProto) -> str:
     return DTYPES.get(code) or TensorProto.DataType.Name(TensorProto.DataType.ValueType(code)).lower()
 
 
-def _sample_shape(value: ValueInfoProto, first: list[NodeProto], wiring: Wiring) -> tuple[int, ...]:
+def _sample_shape(
+    value: ValueInfoProto, first: list[NodeProto], wiring: Wiring, imports: Sequence[OperatorSetIdProto]
+) -> tuple[int, ...]:
     dims = dims_of(value)
     features = _features(first, wiring)
     if dims is None and features is not None:
         return (features,)
+    if dims is None or (len(dims) == 4 and not all(isinstance(size, int) for size in dims[1:])):
+        sized = fitting_image(wiring, value, first, imports)
+        if sized is not None:
+            return sized
     if dims is None:
         raise UnsupportedTeacherError(
             "an input of known rank",
@@ -123,7 +159,9 @@ def _sample_shape(value: ValueInfoProto, first: list[NodeProto], wiring: Wiring)
         raise UnsupportedTeacherError(
             "a known size of every input axis but the batch",
             f"'{value.name}' of shape {_shown(dims)}",
-            "fix the sizes, for example with `python -m onnxruntime.tools.make_dynamic_shape_fixed`",
+            "fix the sizes the model was trained with, for example with "
+            "`python -m onnxruntime.tools.make_dynamic_shape_fixed --input_name "
+            f"{value.name} --input_shape 1,…`",
         )
     if any(size < 1 for size in sizes) or dims[0] == 0:
         raise UnsupportedTeacherError(

@@ -41,6 +41,18 @@ _QUANTISING = frozenset(
         "QGemm",
         "QLinearAdd",
         "QLinearMul",
+        "QLinearConcat",
+        "QLinearSigmoid",
+        "QLinearLeakyRelu",
+        "QLinearSoftmax",
+        "QLinearWhere",
+        "QLinearAveragePool",
+        "QLinearGlobalAveragePool",
+        "DynamicQuantizeMatMul",
+        "MatMulIntegerToFloat",
+        "QAttention",
+        "DynamicQuantizeLSTM",
+        "MatMulNBits",
     ]
 )
 _PARAMETER_TYPES = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)

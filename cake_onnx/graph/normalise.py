@@ -6,6 +6,7 @@ import onnx
 from onnx import GraphProto, ModelProto, NodeProto, inliner
 
 from cake_onnx.errors import UnsupportedTeacherError
+from cake_onnx.graph.quantised_ending import plain_ending
 from cake_onnx.graph.tensors import copy_model
 
 _FREE_INITIALIZERS = 4
@@ -56,19 +57,22 @@ def sort_nodes(model: ModelProto) -> ModelProto:
     waiting = list(model.graph.node)
     done: list[NodeProto] = []
     while waiting:
-        ready = [node for node in waiting if known.issuperset(_needs(node))]
-        if not ready:
+        left: list[NodeProto] = []
+        # A file that is in order is done in one pass.
+        for node in waiting:
+            if known.issuperset(_needs(node)):
+                known.update(node.output)
+                done.append(node)
+            else:
+                left.append(node)
+        if len(left) == len(waiting):
             missing = next(name for name in _needs(waiting[0]) if name not in known)
             raise UnsupportedTeacherError(
                 "a graph in which every tensor read is made before",
                 f"'{missing}', read by node '{waiting[0].name or waiting[0].op_type}'",
                 "the file is damaged: export the model again",
             )
-        for node in ready:
-            known.update(node.output)
-        done.extend(ready)
-        chosen = {id(node) for node in ready}
-        waiting = [node for node in waiting if id(node) not in chosen]
+        waiting = left
     del result.graph.node[:]
     result.graph.node.extend(done)
     return result
@@ -85,9 +89,27 @@ def name_nodes(model: ModelProto) -> ModelProto:
     return result
 
 
+def name_graph(model: ModelProto) -> ModelProto:
+    """Give the graph a name; onnxruntime runs files without one, `onnx.checker` does not accept them."""
+    if model.graph.name:
+        return model
+    result = copy_model(model)
+    result.graph.name = "graph"
+    return result
+
+
 def normalise(model: ModelProto) -> ModelProto:
-    """All steps of this module, in order. The model given is not changed."""
-    for step in (use_default_domain, inline_functions, drop_initializer_inputs, sort_nodes, name_nodes):
+    """All first steps, in order. The model given is not changed."""
+    steps = (
+        use_default_domain,
+        inline_functions,
+        drop_initializer_inputs,
+        sort_nodes,
+        name_nodes,
+        name_graph,
+        plain_ending,
+    )
+    for step in steps:
         model = step(model)
     return model
 

@@ -9,17 +9,23 @@ import numpy as np
 from onnx import ModelProto
 
 from cake_onnx.errors import RunFailedError, UnsupportedTeacherError
-from cake_onnx.graph.batch import batch_axis, free_batch, symbolic_batch
+from cake_onnx.graph.batch import batch_axis, fix_batch, free_batch, mixes_samples, symbolic_batch
 from cake_onnx.graph.classifiers import name_sigmoids, spell_out_classifiers
 from cake_onnx.graph.cut import Cut, choose_relation, choose_tensor, take_body, take_tail
 from cake_onnx.graph.ending import find_ending
 from cake_onnx.graph.fold import fold_constants
+from cake_onnx.graph.functions import expand_functions
 from cake_onnx.graph.inspect import is_quantised
-from cake_onnx.graph.normalise import normalise
+from cake_onnx.graph.label_outputs import follow_scores
+from cake_onnx.graph.normalise import name_nodes, normalise
+from cake_onnx.graph.passage import refuse_without_passage
 from cake_onnx.graph.refuse import refuse_selection, refuse_without_gradient
 from cake_onnx.graph.runtime import Array, draw_inputs, open_session, scores
 from cake_onnx.graph.shapes import drop_dead_nodes, infer_shapes, write_reshape_targets
 from cake_onnx.graph.specs import InputSpec, OutputSpec
+from cake_onnx.graph.tensors import opset_of
+from cake_onnx.graph.unroll import unroll
+from cake_onnx.graph.upgrade import is_old, upgrades
 from cake_onnx.graph.wiring import Wiring
 
 _SAMPLES = 3
@@ -35,6 +41,8 @@ class Prepared:
         cut: The tensor between them and what it means.
         fixed_batch: Batch the body is tied to, None where any batch goes through.
         quantised: The graph computes with rounded integers.
+        freed: The file itself is tied to a batch, the body is not.
+        notes: What was changed that a person should know, in words.
     """
 
     body: ModelProto
@@ -42,6 +50,8 @@ class Prepared:
     cut: Cut
     fixed_batch: int | None
     quantised: bool
+    freed: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def prepare(model: ModelProto, input: InputSpec, output: OutputSpec) -> Prepared:
@@ -59,8 +69,10 @@ def prepare(model: ModelProto, input: InputSpec, output: OutputSpec) -> Prepared
     plain = name_sigmoids(spell_out_classifiers(normalise(model)))
     refuse_without_gradient(plain)
     said = _say(model, input, output)
+    plain, notes = _upgrade(plain, input, output, said)
     freed, fixed = _free(plain, input, output, said)
-    simple = infer_shapes(drop_dead_nodes(write_reshape_targets(fold_constants(freed))))
+    whole, left_out = follow_scores(_declaring(_simplify(freed), freed), model, input, output)
+    simple = infer_shapes(drop_dead_nodes(whole))
     wiring = Wiring(simple.graph)
     ending = find_ending(wiring, output.scores)
     try:
@@ -71,16 +83,56 @@ def prepare(model: ModelProto, input: InputSpec, output: OutputSpec) -> Prepared
         raise
     body = take_body(simple, tensor)
     _refuse_constant_body(body, output)
+    if np.dtype(input.dtype).kind == "f":
+        # Whole numbers may be indices into an embedding on purpose.
+        refuse_without_passage(body)
     sums_to_one = bool(np.allclose(said.sum(axis=1), 1.0, atol=1e-3))
     relation = choose_relation(ending, output, _columns(body, input, fixed), sums_to_one=sums_to_one)
     tail = take_tail(simple, tensor)
-    # Inference writes symbols of its own into outputs; the student shall declare what the teacher declares.
-    del tail.graph.output[:]
-    tail.graph.output.extend(freed.graph.output)
+    tail = _declaring(tail, whole)
     if fixed is not None:
         # Only the body is tied to its batch; a student behind the tail takes any.
         tail = free_batch(tail)
-    return Prepared(body, tail, Cut(tensor, relation), fixed, is_quantised(simple))
+    was_tied = fixed is None and isinstance(batch_axis(plain), int)
+    return Prepared(
+        body, tail, Cut(tensor, relation), fixed, is_quantised(plain), was_tied, (*notes, *left_out)
+    )
+
+
+def _simplify(model: ModelProto) -> ModelProto:
+    """Everything computed that can be, everything written out that must be, everything unread dropped."""
+    simple = _computed(model)
+    # Steps of a loop, and bodies of functions, hold constants of their own.
+    unrolled = unroll(simple)
+    if unrolled is not simple:
+        simple = _computed(name_nodes(unrolled))
+    expanded = expand_functions(simple)
+    return simple if expanded is simple else _computed(name_nodes(expanded))
+
+
+def _declaring(model: ModelProto, other: ModelProto) -> ModelProto:
+    """The model with the outputs as the other declares them; inference writes symbols of its own there."""
+    del model.graph.output[:]
+    model.graph.output.extend(other.graph.output)
+    return model
+
+
+def _computed(model: ModelProto) -> ModelProto:
+    return infer_shapes(drop_dead_nodes(write_reshape_targets(fold_constants(model))))
+
+
+def _upgrade(
+    plain: ModelProto, input: InputSpec, output: OutputSpec, wanted: Array
+) -> tuple[ModelProto, tuple[str, ...]]:
+    """An old graph in a newer opset, if onnx can rewrite it and it says the same; a note if so."""
+    if not is_old(plain):
+        return plain, ()
+    x = draw_inputs(input, _SAMPLES, seed=1)
+    for upgraded in upgrades(plain):
+        if _gives(upgraded, input, output, x, wanted, loose=is_quantised(plain)):
+            note = f"brought from opset {opset_of(plain)} to opset {opset_of(upgraded)}"
+            return normalise(upgraded), (note,)
+    return plain, ()
 
 
 def _say(model: ModelProto, input: InputSpec, output: OutputSpec) -> Array:
@@ -93,15 +145,25 @@ def _say(model: ModelProto, input: InputSpec, output: OutputSpec) -> Array:
 def _free(
     plain: ModelProto, input: InputSpec, output: OutputSpec, wanted: Array
 ) -> tuple[ModelProto, int | None]:
-    """The first variant that gives at batch 3 what the original gave one by one, else the graph as it is."""
+    """The first variant that gives at batch 3 what the original gave one by one, else the graph as it is.
+
+    A graph of one sample is returned with its batch written as 1.
+    """
     declared = batch_axis(plain)
+    if mixes_samples(plain):
+        tied = isinstance(declared, int) and declared > 1
+        single = fix_batch(free_batch(plain) if tied else plain, input.shape)
+        if not tied or _gives(
+            single, input, output, draw_inputs(input, _SAMPLES, seed=1), wanted, loose=True
+        ):
+            return single, 1
     x = draw_inputs(input, _SAMPLES, seed=1)
     loose = is_quantised(plain)
     variants = [symbolic_batch(plain)] if not isinstance(declared, int) else []
     for variant in (*variants, free_batch(plain)):
         if _gives(variant, input, output, x, wanted, loose=loose):
             return variant, None
-    return plain, declared if isinstance(declared, int) else 1
+    return (plain, declared) if isinstance(declared, int) else (fix_batch(plain, input.shape), 1)
 
 
 def _gives(
@@ -130,7 +192,8 @@ def _columns(body: ModelProto, input: InputSpec, fixed: int | None) -> int:
     raw = body.graph.output[0].name
     dims = Wiring(body.graph).dims(raw)
     sizes = [size for size in (dims or [])[1:] if isinstance(size, int)]
-    if dims and len(sizes) == len(dims) - 1:
+    # One axis of known size holds the scores of a single sample; one of unknown size is the batch.
+    if dims and len(sizes) == len(dims) - 1 and (len(dims) > 1 or not isinstance(dims[0], int)):
         return math.prod(sizes)
     session = open_session(body.SerializeToString(), threads=1)
     described = OutputSpec(raw, None, "logits", 1, None)

@@ -7,28 +7,58 @@ from onnx import ModelProto, NodeProto, defs
 from cake_onnx.errors import UnsupportedTeacherError
 from cake_onnx.graph.tensors import opset_of
 
-_REASONS = {
-    "TreeEnsemble": "trees have no gradient",
-    "TreeEnsembleClassifier": "trees have no gradient",
-    "TreeEnsembleRegressor": "trees have no gradient",
-    "SVMClassifier": "support vector machines are not supported yet",
-    "SVMRegressor": "support vector machines are not supported yet",
-    "Loop": "its length can depend on the data",
-    "Scan": "it is a loop",
-    "If": "which branch runs can depend on the data",
-    "TopK": "k-nearest neighbours and selections have no useful gradient",
-    "LabelEncoder": "it maps labels or text, not numbers",
-    "StringNormalizer": "it works on text",
-    "TfIdfVectorizer": "it works on text",
-    "CategoryMapper": "it works on text",
-    "ZipMap": "it ends a model, and something is computed from it here",
-}
+_TREES = "a tree is flat everywhere but at its thresholds, so its gradient is zero"
+_VECTORS = "this form of support vector machine has no gradient form here"
+_TEXT = "it works on text, which cannot be moved by a gradient"
+_LABELS = "it looks labels or text up and does not compute with numbers"
+_DATA_LOOP = "how often it runs depends on the data, or on something that is known at run time only"
+_CHOSEN = "it selects by rank: what is selected does not change with a small change of the input"
 
+_NETWORK = "give a neural network or a linear classifier"
+_PLAIN_EXPORT = (
+    "export the model so that this operator is not needed, for example without preprocessing of text"
+)
+_UNROLLED = "export the model with a fixed number of steps, or without loops"
+_NUMBERS = "give the part of the model behind it, which takes numbers"
+
+REASONS: dict[str, tuple[str, str]] = {
+    "TreeEnsemble": (_TREES, _NETWORK),
+    "TreeEnsembleClassifier": (_TREES, _NETWORK),
+    "TreeEnsembleRegressor": (_TREES, _NETWORK),
+    "SVMClassifier": (_VECTORS, _NETWORK),
+    "SVMRegressor": (_VECTORS, _NETWORK),
+    "Loop": (_DATA_LOOP, _UNROLLED),
+    "Scan": (_DATA_LOOP, _UNROLLED),
+    "If": ("which of its branches runs depends on the data", _UNROLLED),
+    "TopK": (_CHOSEN, _NETWORK),
+    "LabelEncoder": (_LABELS, _NUMBERS),
+    "CategoryMapper": (_LABELS, _NUMBERS),
+    "DictVectorizer": (_LABELS, _NUMBERS),
+    "StringNormalizer": (_TEXT, _NUMBERS),
+    "StringConcat": (_TEXT, _NUMBERS),
+    "StringSplit": (_TEXT, _NUMBERS),
+    "RegexFullMatch": (_TEXT, _NUMBERS),
+    "TfIdfVectorizer": (_TEXT, _NUMBERS),
+    "Tokenizer": (_TEXT, _NUMBERS),
+    "ZipMap": ("it ends a model, and here something is computed from it", _PLAIN_EXPORT),
+    "NonMaxSuppression": ("it belongs to detectors and selects boxes", "give a classifier"),
+    "NonZero": ("the size of its result depends on the data", _PLAIN_EXPORT),
+    "Unique": ("the size of its result depends on the data", _PLAIN_EXPORT),
+    "Multinomial": ("it draws at random, so that no two runs agree", "export the model for inference"),
+    "RandomNormal": ("it draws at random, so that no two runs agree", "export the model for inference"),
+    "RandomUniform": ("it draws at random, so that no two runs agree", "export the model for inference"),
+    "RandomNormalLike": ("it draws at random, so that no two runs agree", "export the model for inference"),
+    "RandomUniformLike": ("it draws at random, so that no two runs agree", "export the model for inference"),
+    "Bernoulli": ("it draws at random, so that no two runs agree", "export the model for inference"),
+}
+"""Operator to why it carries no gradient, and what to do."""
 
 _WITHOUT_GRADIENT = (
-    *("TreeEnsemble", "TreeEnsembleClassifier", "TreeEnsembleRegressor", "SVMClassifier", "SVMRegressor"),
+    *("TreeEnsemble", "TreeEnsembleClassifier", "TreeEnsembleRegressor"),
     *("TfIdfVectorizer", "StringNormalizer"),
 )
+_SELECTING = ("TopK", "Loop", "Scan", "If")
+_OF_ONNXRUNTIME = "com.microsoft"
 
 
 def refuse_without_gradient(model: ModelProto) -> None:
@@ -37,9 +67,13 @@ def refuse_without_gradient(model: ModelProto) -> None:
     Raises:
         UnsupportedTeacherError: Names the first such node.
     """
+    from cake_onnx.graph.operators import registry
+
     for node in model.graph.node:
         if node.op_type in _WITHOUT_GRADIENT:
-            raise _unsupported(node, since_version(model, node), _REASONS[node.op_type])
+            version = since_version(model, node)
+            if not registry.has_converter(node.domain, node.op_type, version):
+                raise unsupported(model, node)
 
 
 def refuse_selection(model: ModelProto) -> None:
@@ -49,8 +83,22 @@ def refuse_selection(model: ModelProto) -> None:
         UnsupportedTeacherError: There is such an operator.
     """
     for node in model.graph.node:
-        if node.op_type in ("TopK", "Loop", "Scan", "If"):
-            raise _unsupported(node, since_version(model, node), _REASONS[node.op_type])
+        if node.op_type in _SELECTING:
+            raise unsupported(model, node)
+
+
+def refuse_unknown(model: ModelProto) -> None:
+    """Name an operator that neither ONNX nor the file defines, for a file that onnxruntime refuses.
+
+    Raises:
+        UnsupportedTeacherError: There is such an operator.
+    """
+    own = {(function.domain, function.name) for function in model.functions}
+    for node in model.graph.node:
+        domain = "" if node.domain == "ai.onnx" else node.domain
+        known = (node.domain, node.op_type) in own or defs.has(node.op_type, domain=domain)
+        if not known and domain != _OF_ONNXRUNTIME:
+            raise unsupported(model, node)
 
 
 def since_version(model: ModelProto, node: NodeProto) -> int:
@@ -82,23 +130,35 @@ def refuse_unsupported(model: ModelProto) -> None:
     from cake_onnx.graph.operators import registry
 
     for node in model.graph.node:
-        version = since_version(model, node)
-        if not registry.has_converter(node.domain, node.op_type, version):
-            raise _unsupported(node, version, _why(model, node))
+        if not registry.has_converter(node.domain, node.op_type, since_version(model, node)):
+            raise unsupported(model, node)
 
 
-def _why(model: ModelProto, node: NodeProto) -> str:
-    if node.op_type in _REASONS:
-        return _REASONS[node.op_type]
-    if not defs.has(node.op_type, domain=node.domain):
-        return "it is not an operator of ONNX itself"
-    return f"it is not converted yet (opset {opset_of(model, node.domain)})"
+def unsupported(model: ModelProto, node: NodeProto) -> UnsupportedTeacherError:
+    """The refusal of one node: operator, domain, version, node, why, and what to do."""
+    return unsupported_because(model, node, *_why(model, node))
 
 
-def _unsupported(node: NodeProto, version: int, why: str) -> UnsupportedTeacherError:
-    where = f"{node.domain}.{node.op_type}" if node.domain else f"{node.op_type}"
+def unsupported_because(model: ModelProto, node: NodeProto, why: str, remedy: str) -> UnsupportedTeacherError:
+    """The refusal of one node for a reason that its operator alone does not tell."""
     return UnsupportedTeacherError(
         "operators with a gradient that this program knows",
-        f"{where}-{version} in node '{node.name}': {why}",
-        "use a neural or linear classifier, or export it so that this operator is not needed",
+        f"{node.op_type} (domain {node.domain or 'ai.onnx'}, version {since_version(model, node)}) "
+        f"in node '{node.name or node.op_type}': {why}",
+        remedy,
+    )
+
+
+def _why(model: ModelProto, node: NodeProto) -> tuple[str, str]:
+    if node.op_type in REASONS:
+        return REASONS[node.op_type]
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    if not defs.has(node.op_type, domain=domain) and domain != _OF_ONNXRUNTIME:
+        return (
+            "it is not an operator of ONNX, and the file does not hold its definition as a function",
+            "export the model with standard operators, or with the function's body in the file",
+        )
+    return (
+        f"it is not converted yet (the file imports version {opset_of(model, node.domain)} of its domain)",
+        "export the model without this operator, or report it with the model",
     )

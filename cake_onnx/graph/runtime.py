@@ -43,7 +43,11 @@ class Latency:
 
 
 def open_session(
-    model: bytes | Path, provider: str = "CPUExecutionProvider", threads: int | None = None
+    model: bytes | Path,
+    provider: str = "CPUExecutionProvider",
+    threads: int | None = None,
+    *,
+    optimised: bool = True,
 ) -> InferenceSession:
     """Open a model with exactly one execution provider; there is no silent fallback.
 
@@ -51,6 +55,7 @@ def open_session(
         model: The serialised model, or its file (needed where weights lie beside it).
         provider: onnxruntime's name of the provider.
         threads: Threads within an operator, None for onnxruntime's own choice.
+        optimised: False runs the operators as they stand; fused integer kernels round at other places.
 
     Raises:
         UsageError: onnxruntime is not installed or has no such provider.
@@ -66,6 +71,8 @@ def open_session(
         )
     options = ort.SessionOptions()
     options.log_severity_level = _LOG_ERRORS_ONLY
+    if not optimised:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     if threads is not None:
         options.intra_op_num_threads = threads
     content = str(model) if isinstance(model, Path) else model
@@ -243,7 +250,8 @@ def _unpack(raw: Any, batch: int, output: OutputSpec) -> Array:
         )
     table = table.reshape(batch, -1)
     if table.shape[1] == 1 and output.classes == 2:
-        return np.concatenate([1 - table, table], axis=1)
+        pair = (-table / 2, table / 2) if output.kind == "logits" else (1 - table, table)
+        return np.concatenate(pair, axis=1)
     return table
 
 
@@ -255,3 +263,17 @@ def _in_class_order(row: dict[Any, float], output: OutputSpec) -> list[float]:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def run_all(session: InferenceSession, names: Sequence[str], feed: dict[str, npt.NDArray[Any]]) -> list[Any]:
+    """Several outputs of one run.
+
+    Raises:
+        RunFailedError: onnxruntime failed.
+    """
+    try:
+        return list(session.run(list(names), feed))
+    except Exception as error:  # onnxruntime's own classes share no public base
+        raise RunFailedError(
+            "onnxruntime to run the model", _first_line(error), "check the batch axis of the model"
+        ) from error

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import onnx
-from onnx import ModelProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from cake_onnx.errors import UnsupportedTeacherError
 from cake_onnx.graph.tensors import copy_model
@@ -16,13 +16,44 @@ MAX_TENSOR_ELEMENTS = 2**30
 """A single tensor beyond this (4 GB of float32) is refused before anything runs."""
 
 
+_LARGEST_SHAPE_TENSOR = 1024
+"""Values of weights up to this many elements may be sizes, which inference computes with."""
+
+
 def infer_shapes(model: ModelProto) -> ModelProto:
     """The model with every shape that ONNX can tell, partial values of shape tensors included."""
     try:
-        return onnx.shape_inference.infer_shapes(model, data_prop=True)
+        inferred = onnx.shape_inference.infer_shapes(_without_large_data(model), data_prop=True)
     except (onnx.shape_inference.InferenceError, RuntimeError):
         # Operators unknown to onnx can break inference; everything here also works with fewer shapes.
         return model
+    result = copy_model(model)
+    del result.graph.value_info[:], result.graph.output[:]
+    result.graph.value_info.extend(inferred.graph.value_info)
+    result.graph.output.extend(inferred.graph.output)
+    return result
+
+
+def _without_large_data(model: ModelProto) -> ModelProto:
+    """The model with the shapes of its large weights only; inference copies a model several times over."""
+    result = ModelProto(ir_version=model.ir_version)
+    result.opset_import.extend(model.opset_import)
+    result.functions.extend(model.functions)
+    graph = result.graph
+    graph.name = model.graph.name
+    graph.node.extend(model.graph.node)
+    graph.input.extend(model.graph.input)
+    graph.output.extend(model.graph.output)
+    graph.value_info.extend(model.graph.value_info)
+    graph.sparse_initializer.extend(model.graph.sparse_initializer)
+    for tensor in model.graph.initializer:
+        if math.prod(tensor.dims) <= _LARGEST_SHAPE_TENSOR:
+            graph.initializer.append(tensor)
+        else:
+            graph.initializer.append(
+                TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
+            )
+    return result
 
 
 def refuse_huge_tensors(model: ModelProto) -> None:

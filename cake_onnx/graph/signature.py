@@ -44,7 +44,7 @@ def read_signature(
         UsageError: The range given is none, or onnxruntime is not installed.
     """
     plain = normalise(model)
-    found = find_data_input(plain.graph)
+    found = find_data_input(plain.graph, plain.opset_import)
     bounds = choose_bounds(plain, found, input_range, mean, std)
     described = InputSpec(found.name, found.shape, found.dtype, found.layout, bounds)
     score_name, label_name = choose_scores(plain)

@@ -131,7 +131,7 @@ def test_table_goes_to_stdout_and_progress_to_stderr(fixtures: Path, cake: Comma
 
 def test_verbose_tells_what_was_chosen_and_why(fixtures: Path, cake: Command) -> None:
     answer = cake("compress", fixtures / "moons_mlp.onnx", "--dry-run", "-v")
-    assert "student mlp of 157 parameters: the input is not an image" in answer.err
+    assert "student like-teacher of 160 parameters: the teacher's own graph can be narrowed" in answer.err
     assert cake("compress", fixtures / "moons_mlp.onnx", "--dry-run").err == ""
 
 
@@ -145,7 +145,7 @@ def test_dry_run_tells_the_plan_and_writes_nothing(fixtures: Path, cake: Command
     answer = cake("compress", fixtures / "digits_cnn.onnx", "--dry-run", "--json", "--rounds", "5")
     assert (answer.code, answer.err) == (0, "")
     plan = json.loads(answer.out)
-    assert plan["student"].startswith("cnn of ")
+    assert plan["student"].startswith("like-teacher of ")
     assert plan["plan"].startswith("5 rounds")
     assert plan["writes"] == "digits_cnn-cake: would be written"
     assert not list(tmp_path.iterdir())

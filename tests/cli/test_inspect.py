@@ -9,7 +9,7 @@ import pytest
 
 from tests.cli.conftest import Command
 
-KEYS = ["file", "input", "range", "output", "operators", "built of", "parity", "prior"]
+KEYS = ["file", "input", "range", "output", "operators", "batch", "parity", "gradient", "cost", "memory"]
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,36 @@ def test_it_repeats_the_range_it_was_told(fixtures: Path, cake: Command) -> None
     assert json.loads(cake(*words, "--mean", "0.5", "--std", "0.5").out)["range"].startswith(
         "-1 to 1, --mean"
     )
+
+
+def test_it_tells_what_the_checks_reached_and_what_a_sample_costs(fixtures: Path, cake: Command) -> None:
+    facts = json.loads(cake("inspect", fixtures / "digits_cnn.onnx", "--json").out)
+    assert "convolution" in facts["operators"]
+    assert "samples by the image prior" in facts["range"]
+    assert facts["batch"] == "any batch at once"
+    assert "largest difference" in facts["parity"]
+    assert facts["gradient"].startswith("norm ")
+    assert facts["cost"].startswith("920,192 multiply-adds")
+    assert "MB for the gradients" in facts["memory"]
+
+
+def test_a_trace_of_a_right_conversion_says_so(fixtures: Path, cake: Command) -> None:
+    answer = cake("inspect", fixtures / "digits_cnn.onnx", "--trace", "--json")
+    facts = json.loads(answer.out)
+    assert answer.code == 0
+    assert facts["first that differs"].startswith("none")
+    assert "12 inner tensors" in facts["compared"]
+
+
+def test_a_trace_of_a_wrong_one_names_the_operator(
+    fixtures: Path, cake: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.nn.ReLU.forward", lambda self, x: x.abs())
+    monkeypatch.setattr("torch.nn.functional.relu", lambda x, inplace=False: x.abs())
+    path = fixtures / "digits_cnn.onnx"
+    refusal = cake("inspect", path)
+    assert refusal.code == 3
+    assert "--trace" in refusal.err
+    answer = cake("inspect", path, "--trace")
+    assert answer.code == 3
+    assert "Relu-14, shape [1, " in answer.out

@@ -5,9 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from onnx import ModelProto, TensorProto, helper
 
+from cake_onnx.errors import UnsupportedTeacherError
 from cake_onnx.graph.classifiers import name_sigmoids, spell_out_classifiers
+from cake_onnx.graph.convert import convert_graph
+from cake_onnx.graph.cut import take_body
 from cake_onnx.graph.runtime import open_session
 
 
@@ -60,6 +64,44 @@ def test_a_single_row_gives_two_probabilities() -> None:
     found = open_session(spell_out_classifiers(model).SerializeToString()).run(None, {"x": x})
     assert list(found[0]) == list(wanted[0])
     np.testing.assert_allclose(found[1], wanted[1], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [{}, {"classlabels_ints": [4, 9]}, {"classlabels_strings": ["a", "b"]}],
+    ids=lambda x: str(len(x)),
+)
+@pytest.mark.parametrize("post", ["NONE", "LOGISTIC", "SOFTMAX", "SOFTMAX_ZERO"])
+def test_a_single_row_is_spelled_as_onnxruntime_computes_it(post: str, labels: dict[str, Any]) -> None:
+    model = _classifier(post, rows=1, **labels)
+    spelled = spell_out_classifiers(model)
+    assert post == "SOFTMAX_ZERO" or "LinearClassifier" not in {node.op_type for node in spelled.graph.node}
+    x = np.random.default_rng(1).standard_normal((50, 4)).astype(np.float32)
+    wanted = open_session(model.SerializeToString()).run(None, {"x": x})
+    found = open_session(spelled.SerializeToString()).run(None, {"x": x})
+    assert list(found[0]) == list(wanted[0])
+    np.testing.assert_allclose(found[1], wanted[1], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("post", ["SOFTMAX_ZERO", "PROBIT"])
+def test_rarer_transforms_are_converted_whole(post: str) -> None:
+    model = _classifier(post, rows=3, classlabels_ints=[0, 1, 2])
+    body = take_body(spell_out_classifiers(model), "scores")
+    # PROBIT is a number for scores between 0 and 1 only, NaN elsewhere.
+    x = np.random.default_rng(1).standard_normal((50, 4)).astype(np.float32)
+    wanted = open_session(body.SerializeToString()).run(None, {"x": x})[0]
+    found = convert_graph(body).eval()(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4)
+    assert np.isfinite(wanted).any()
+
+
+def test_scores_made_of_the_label_of_a_machine_are_refused(parse: Callable[..., ModelProto]) -> None:
+    machine = """l, s = ai.onnx.ml.SVMClassifier<classlabels_ints = [0, 1], coefficients = [1.0, -1.0],
+        kernel_params = [0.1, 0.0, 3.0], kernel_type = "RBF", rho = [0.1], vectors_per_class = [1, 1],
+        support_vectors = [1.0, 0.0, 0.0, 1.0]>(x)"""
+    model = parse(f"g (float[B, 2] x) => (float y) {{ {machine}\n y = Cast<to = 1>(l) }}", ml=1)
+    with pytest.raises(UnsupportedTeacherError, match="whose label"):
+        spell_out_classifiers(model)
 
 
 def test_what_has_no_spelling_is_left_alone() -> None:

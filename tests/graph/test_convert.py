@@ -13,7 +13,7 @@ import torch
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from cake_onnx.errors import UnsupportedTeacherError
-from cake_onnx.graph.convert import convert, trim_outputs, use_float32
+from cake_onnx.graph.convert import convert, share_equal_tensors, trim_outputs, use_float32
 from cake_onnx.graph.prepare import prepare
 from cake_onnx.graph.runtime import draw_inputs, open_session, probabilities, scores
 from cake_onnx.graph.signature import read_signature
@@ -70,40 +70,6 @@ def test_whole_number_inputs_are_rounded_and_pass_a_gradient(parse: Parse, draw:
     torch.testing.assert_close(gradient.flatten(), torch.from_numpy(draw(4, 3)[:, 0]))
 
 
-def test_one_sample_models_are_mapped_over_the_batch(parse: Parse, draw: Callable[..., Any]) -> None:
-    model = parse(
-        """g (float[1, 4] x) => (float[1, 3] y) {
-             t = Reshape(x, twice)
-             u = Transpose<perm = [1, 0]>(t)
-             v = Reshape(u, back)
-             y = MatMul(v, w)
-        }""",
-        twice=np.array([2, 2], dtype=np.int64),
-        back=np.array([1, 4], dtype=np.int64),
-        w=draw(4, 3),
-    )
-    found, output = read_signature(model)
-    module = convert(prepare(model, found, output), found)
-    x = draw(6, 4)
-    wanted = scores(open_session(model.SerializeToString()), found, output, x)
-    np.testing.assert_allclose(module(torch.from_numpy(x)).numpy(), wanted, rtol=1e-5, atol=1e-5)
-
-
-def test_a_larger_fixed_batch_is_refused(parse: Parse, draw: Callable[..., Any]) -> None:
-    model = parse(
-        """g (float[2, 4] x) => (float[2, 4] y) {
-             t = Reshape(x, target)
-             u = Transpose<perm = [1, 0]>(t)
-             y = Reshape(u, shape)
-        }""",
-        target=np.array([4, 2], dtype=np.int64),
-        shape=np.array([2, 4], dtype=np.int64),
-    )
-    found, output = read_signature(model)
-    with pytest.raises(UnsupportedTeacherError, match="batches of 2"):
-        convert(prepare(model, found, output), found)
-
-
 def test_double_models_are_computed_in_float32(parse: Parse, draw: Callable[..., Any]) -> None:
     model = parse(
         "g (double[B, 4] x) => (double[B, 3] y) { y = MatMul(x, w) }", w=draw(4, 3).astype(np.float64)
@@ -118,8 +84,17 @@ def test_double_models_are_computed_in_float32(parse: Parse, draw: Callable[...,
 @pytest.mark.parametrize(
     ("op", "domain", "words"),
     [
-        ("Hardmax", "", r"Hardmax-13 in node 'the node'.*not converted yet"),
-        ("GreedySearch", "com.microsoft", r"com\.microsoft\.GreedySearch-1 in node 'the node'"),
+        ("Multinomial", "", r"Multinomial \(domain ai\.onnx, version 7\) in node 'the node'.*at random"),
+        (
+            "GreedySearch",
+            "com.microsoft",
+            r"GreedySearch \(domain com\.microsoft, version 1\).*not converted yet",
+        ),
+        (
+            "Quant",
+            "finn.custom",
+            r"Quant \(domain finn\.custom, version 1\).*not an operator of ONNX.*function",
+        ),
     ],
 )
 def test_an_operator_without_a_converter_is_named(
@@ -133,25 +108,73 @@ def test_an_operator_without_a_converter_is_named(
         convert(prepared, found)
 
 
-def test_a_declined_use_of_an_operator_is_named(parse: Parse, draw: Callable[..., Any]) -> None:
+def test_a_declined_use_of_an_operator_is_named(softmax_net: ModelProto) -> None:
+    found, output = read_signature(softmax_net)
+    prepared = prepare(softmax_net, found, output)
+    prepared.body.graph.node[0].attribute.append(helper.make_attribute("mystery", 1))
+    with pytest.raises(UnsupportedTeacherError, match="Gemm with the attribute mystery"):
+        convert(prepared, found)
+
+
+def test_a_weight_read_by_several_nodes_is_stored_once(parse: Parse, draw: Callable[..., Any]) -> None:
     model = parse(
         """g (float[B, 4] x) => (float[B, 4] y) {
-             m = ReduceMax<keepdims = 0>(x)
-             a = Cast<to = 7>(m)
-             p = Mul(a, zero)
-             y = Pad(x, p4)
+             a = MatMul(x, w)
+             b = Tanh(a)
+             c = MatMul(b, w)
+             d = Add(c, bias)
+             y = Mul(d, bias)
         }""",
-        zero=np.array(0, dtype=np.int64),
-        p4=np.zeros(4, dtype=np.int64),
+        w=draw(4, 4),
+        bias=draw(4),
     )
-    model.graph.node[-1].attribute.append(helper.make_attribute("mode", "constant"))
     found, output = read_signature(model)
-    prepared = prepare(model, found, output)
-    del prepared.body.graph.initializer[:]
-    node = prepared.body.graph.node[-1]
-    prepared.body.graph.input.append(helper.make_tensor_value_info(node.input[1], TensorProto.INT64, [4]))
-    with pytest.raises(UnsupportedTeacherError, match="computed padding"):
-        convert(prepared, found)
+    module = convert(prepare(model, found, output), found)
+    assert _copies(module, (4, 4)) == (2, 1)
+    assert _copies(module, (4,)) == (2, 1)
+    # Moving to a device, or to another type, must not copy it once for each place.
+    module.double()
+    assert {tensor.dtype for tensor in module.state_dict().values()} == {torch.float64}
+    assert _copies(module, (4, 4)) == (2, 1)
+    assert _copies(module, (4,)) == (2, 1)
+
+
+def _copies(module: torch.nn.Module, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Places that hold a tensor of a shape, and tensors in memory."""
+    places = [*module.named_buffers(remove_duplicate=False), *module.named_parameters(remove_duplicate=False)]
+    found = [tensor.data_ptr() for _, tensor in places if tensor.shape == shape]
+    return len(found), len(set(found))
+
+
+def test_equal_weights_of_another_shape_or_type_stay_apart() -> None:
+    module = torch.nn.Module()
+    module.register_buffer("a", torch.zeros(4))
+    module.register_buffer("b", torch.zeros(2, 2))
+    module.register_buffer("c", torch.zeros(4, dtype=torch.int32))
+    module.register_buffer("d", torch.zeros(4))
+    share_equal_tensors(module)
+    kept = dict(module.named_buffers(remove_duplicate=False))
+    assert [tuple(kept[name].shape) for name in "abcd"] == [(4,), (2, 2), (4,), (4,)]
+    assert kept["a"] is kept["d"]
+    assert kept["c"].dtype == torch.int32
+
+
+def tensors_beside_buffers(module: torch.nn.Module) -> list[str]:
+    """Tensors of modules that `.to(device)` would leave behind."""
+    found = []
+    for name, part in module.named_modules():
+        for key, value in vars(part).items():
+            values = value.values() if isinstance(value, dict) and not key.startswith("_") else [value]
+            options = vars(part).get("_options", {}).values() if key == "_options" else ()
+            found += [f"{name}.{key}" for entry in (*values, *options) if isinstance(entry, torch.Tensor)]
+    return found
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_constant_follows_the_module(name: str, request: pytest.FixtureRequest) -> None:
+    model: ModelProto = request.getfixturevalue(name)
+    found, output = read_signature(model)
+    assert tensors_beside_buffers(convert(prepare(model, found, output), found)) == []
 
 
 def test_outputs_nobody_reads_do_not_shift_the_batch(parse: Parse, draw: Callable[..., Any]) -> None:

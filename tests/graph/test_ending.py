@@ -57,6 +57,36 @@ def test_one_vs_rest(parse: Callable[..., ModelProto]) -> None:
     assert (ending.activation, ending.raw) == ("sigmoid", ("s",))
 
 
+RESCALED = {
+    "other operator": "y = LpNormalization<axis = 1, p = 1>(p)",
+    "quotient": "t = ReduceSum(p, axis)\n y = Div(p, t)",
+    "guarded quotient": (
+        "t = ReduceSum(p, axis)\n b = Cast<to = 9>(t)\n n = Not(b)\n g = Cast<to = 1>(n)\n"
+        " q = Add(p, g)\n m = Mul(g, one)\n u = Add(t, m)\n y = Div(q, u)"
+    ),
+    "clipped": "y = Clip(p, zero, one)",
+}
+
+
+@pytest.mark.parametrize("name", RESCALED)
+def test_what_rescales_probabilities_is_looked_through(name: str, parse: Callable[..., ModelProto]) -> None:
+    text = f"g (float[B, 3] x) => (float[B, 3] y) {{ s = Neg(x)\n p = Sigmoid(s)\n {RESCALED[name]} }}"
+    model = parse(text, one=ONE, zero=0 * ONE, axis=np.array([1]))
+    ending = find_ending(Wiring(model.graph), "y")
+    assert (ending.activation, ending.raw) == ("sigmoid", ("s",))
+
+
+def test_a_quotient_by_something_else_is_part_of_the_model(parse: Callable[..., ModelProto]) -> None:
+    text = "g (float[B, 3] x) => (float[B, 3] y) { p = Sigmoid(x)\n t = ReduceSum(x, axis)\n y = Div(p, t) }"
+    assert find_ending(Wiring(parse(text, axis=np.array([1])).graph), "y").activation == "none"
+
+
+def test_a_softmax_over_the_channels_of_a_single_pixel(parse: Callable[..., ModelProto]) -> None:
+    text = "g (float[B, 3, {n}, 1] x) => (float[B, 3, {n}, 1] y) {{ y = Softmax<axis = 1>(x) }}"
+    one, two = (find_ending(Wiring(parse(text.format(n=n)).graph), "y") for n in (1, 2))
+    assert (one.activation, two.activation) == ("softmax", "none")
+
+
 def test_a_softmax_over_another_axis_is_part_of_the_model(parse: Callable[..., ModelProto]) -> None:
     text = "g (float[B, 3, 2] x) => (float[B, 3, 2] y) { y = Softmax<axis = 0>(x) }"
     assert find_ending(Wiring(parse(text).graph), "y").activation == "none"

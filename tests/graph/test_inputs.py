@@ -51,10 +51,18 @@ def test_unknown_feature_counts_are_read_off_the_first_weights(
     assert find_data_input(parse(turned, w=draw(3, 6)).graph).shape == (6,)
 
 
+def test_whole_numbers_that_are_weighed_are_features(parse: Parse, draw: Callable[..., Any]) -> None:
+    text = "g (int64[B, 6] x) => (float y) { f = Cast<to = 1>(x)\n y = MatMul(f, w) }"
+    found = find_data_input(parse(text, w=draw(6, 3)).graph)
+    assert (found.shape, found.dtype, found.layout) == ((6,), "int64", "flat")
+
+
 @pytest.mark.parametrize(
     ("declared", "words"),
     [
         ("float[B, 2] x, float[B, 3] z", r"found 2: 'x' \(float32\), 'z' \(float32\)"),
+        ("float[B, 1] x, float[B, 1] y1, float[B] y2", "columns of one table"),
+        ("bfloat16[B, 2] x", "float32"),
         ("string[B, 2] x", r"'x' \(string\)"),
         ("bool[B, 2] x", r"'x' \(bool\)"),
         ("int64[B, 16] x", "tokens"),

@@ -39,6 +39,29 @@ def test_no_single_score_output_is_refused_by_name(outputs: str, nodes: str, par
         choose_scores(parse(f"g (float[B, 3] x) => ({outputs}) {{ {nodes} }}"))
 
 
+SEVERAL = {
+    "one is the input given back": ("float[B, 3] a, float[B, 3] b", "a = Identity(x)\n b = Neg(x)", "b"),
+    "the label is taken from one": (
+        "float[B, 3] a, float[B, 3] b, int64[B] l",
+        "a = Relu(x)\n b = Neg(x)\n l = ArgMax<axis = 1, keepdims = 0>(b)",
+        "b",
+    ),
+    "only one has two axes": ("float[B, 3, 1] a, float[B, 3] b", "a = Unsqueeze(x, two)\n b = Neg(x)", "b"),
+    "the name says it": (
+        "float[B, 3] features, float[B, 3] My_Logits",
+        "features = Relu(x)\n My_Logits = Neg(x)",
+        "My_Logits",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_the_scores_among_several_outputs(name: str, parse: Parse) -> None:
+    outputs, nodes, chosen = SEVERAL[name]
+    model = parse(f"g (float[B, 3] x) => ({outputs}) {{ {nodes} }}", two=np.array([2]))
+    assert choose_scores(model)[0] == chosen
+
+
 def test_kinds(linear: ModelProto, softmax_net: ModelProto, sigmoid_net: ModelProto) -> None:
     wild = _probe([2.0, -1.0, 0.5])
     assert describe_output(linear, "y", None, wild).kind == "logits"

@@ -54,7 +54,7 @@ def test_probabilities_that_cannot_be_cut(parse: Parse, draw: Callable[..., Any]
     model = parse(
         """g (float[B, 4] x) => (float[B, 3] y) {
              z = MatMul(x, w)
-             e = Exp(z)
+             e = Softplus(z)
              s = ReduceSum<keepdims = 1>(e, one)
              y = Div(e, s)
         }""",

@@ -1,8 +1,6 @@
-"""Activations that onnx2torch lacks, or has for old versions only."""
+"""Activations: rectifiers, exponential and sigmoid units, Gelu and its kin, in all their versions."""
 
 from __future__ import annotations
-
-import math
 
 import torch
 from torch import Tensor, nn
@@ -11,26 +9,103 @@ from torch.nn import functional
 from cake_onnx.graph.operators.registry import MICROSOFT, Apply, Bound, DeclinedError, Node, operator
 
 
-@operator("Softmax", since=(1, 11))
-@operator("LogSoftmax", since=(1, 11))
-def softmax_1(node: Node) -> Bound:
-    """ONNX Softmax-11: over everything from `axis` on, as if flattened to two axes."""
-    log = node.op_type == "LogSoftmax"
-    return node.bind(Apply(_flat_softmax, axis=node.attribute("axis", 1), log=log), 0)
+@operator("Relu", since=(1, 6, 13, 14))
+@operator("Sigmoid", since=(1, 6, 13))
+@operator("Tanh", since=(1, 6, 13))
+@operator("Softplus", since=(1, 22))
+@operator("Softsign", since=(1, 22))
+@operator("HardSwish", since=(14, 22))
+@operator("Mish", since=(18, 22))
+def plain(node: Node) -> Bound:
+    """ONNX Relu-14, Sigmoid-13, Tanh-13, Softplus-22, Softsign-22, HardSwish-22, Mish-22: no attributes."""
+    # Version 1 says which memory may be used again; the result is the same.
+    node.ignore("consumed_inputs")
+    modules: dict[str, type[nn.Module]] = {
+        "Relu": nn.ReLU,
+        "Sigmoid": nn.Sigmoid,
+        "Tanh": nn.Tanh,
+        "Softplus": nn.Softplus,
+        "Softsign": nn.Softsign,
+        "HardSwish": nn.Hardswish,
+        "Mish": nn.Mish,
+    }
+    return node.bind(modules[node.op_type](), 0)
 
 
-def _flat_softmax(x: Tensor, axis: int, log: bool) -> Tensor:
-    rows = math.prod(x.shape[: axis % x.dim()])
-    flat = x.reshape(rows, -1)
-    return (flat.log_softmax(1) if log else flat.softmax(1)).reshape(x.shape)
+@operator("LeakyRelu", since=(1, 6, 16))
+def leaky_relu(node: Node) -> Bound:
+    """ONNX LeakyRelu-16."""
+    node.ignore("consumed_inputs")
+    return node.bind(nn.LeakyReLU(float(node.attribute("alpha", 0.01))), 0)
 
 
-@operator("Softmax", since=(13,))
-@operator("LogSoftmax", since=(13,))
-def softmax_13(node: Node) -> Bound:
-    """ONNX Softmax-13: over one axis, the last unless said."""
-    axis = node.attribute("axis", -1)
-    return node.bind(nn.LogSoftmax(axis) if node.op_type == "LogSoftmax" else nn.Softmax(axis), 0)
+@operator("PRelu", since=(1, 6, 7, 9, 16))
+def parametric_relu(node: Node) -> Bound:
+    """ONNX PRelu-16: the slope broadcasts to the input; before version 7 it holds one number a channel."""
+    node.ignore("consumed_inputs")
+    return node.bind(Apply(_parametric_relu, by_channel=node.version < 7), 0, 1)
+
+
+def _parametric_relu(x: Tensor, slope: Tensor, by_channel: bool) -> Tensor:
+    if by_channel and x.dim() > 2:
+        slope = slope.reshape(-1, *[1] * (x.dim() - 2))
+    return torch.where(x < 0, x * slope, x)
+
+
+@operator("ThresholdedRelu", since=(10, 22))
+def thresholded_relu(node: Node) -> Bound:
+    """ONNX ThresholdedRelu-22: x where it exceeds `alpha`, else 0."""
+    alpha = float(node.attribute("alpha", 1.0))
+    return node.bind(Apply(functional.threshold, threshold=alpha, value=0.0), 0)
+
+
+@operator("Shrink", since=(9,))
+def shrink(node: Node) -> Bound:
+    """ONNX Shrink-9: beyond ±`lambd` moved towards zero by `bias`, between them 0."""
+    options = {"bias": float(node.attribute("bias", 0.0)), "lambd": float(node.attribute("lambd", 0.5))}
+    return node.bind(Apply(_shrink, **options), 0)
+
+
+def _shrink(x: Tensor, bias: float, lambd: float) -> Tensor:
+    return torch.where(x < -lambd, x + bias, torch.where(x > lambd, x - bias, 0.0))
+
+
+@operator("Elu", since=(1, 6, 22))
+def elu(node: Node) -> Bound:
+    """ONNX Elu-22."""
+    node.ignore("consumed_inputs")
+    return node.bind(nn.ELU(float(node.attribute("alpha", 1.0))), 0)
+
+
+@operator("Selu", since=(1, 6, 22))
+def selu(node: Node) -> Bound:
+    """ONNX Selu-22: `gamma` times an Elu; any constants, where torch has one pair."""
+    node.ignore("consumed_inputs")
+    alpha, gamma = (1.6732, 1.0507) if node.version == 1 else (1.6732631921768188, 1.0507010221481323)
+    options = {"alpha": float(node.attribute("alpha", alpha)), "gamma": float(node.attribute("gamma", gamma))}
+    return node.bind(Apply(_selu, **options), 0)
+
+
+def _selu(x: Tensor, alpha: float, gamma: float) -> Tensor:
+    return gamma * functional.elu(x, alpha)
+
+
+@operator("Celu", since=(12, 28))
+def celu(node: Node) -> Bound:
+    """ONNX Celu-12."""
+    return node.bind(nn.CELU(float(node.attribute("alpha", 1.0))), 0)
+
+
+@operator("HardSigmoid", since=(1, 6, 22))
+def hard_sigmoid(node: Node) -> Bound:
+    """ONNX HardSigmoid-22: a line between 0 and 1."""
+    node.ignore("consumed_inputs")
+    options = {"alpha": float(node.attribute("alpha", 0.2)), "beta": float(node.attribute("beta", 0.5))}
+    return node.bind(Apply(_hard_sigmoid, **options), 0)
+
+
+def _hard_sigmoid(x: Tensor, alpha: float, beta: float) -> Tensor:
+    return (alpha * x + beta).clamp(0, 1)
 
 
 @operator("Gelu", since=(20,))
@@ -74,32 +149,3 @@ def swish(node: Node) -> Bound:
 
 def _swish(x: Tensor, alpha: float) -> Tensor:
     return x * torch.sigmoid(alpha * x)
-
-
-@operator("Mish", since=(18, 22))
-def mish(node: Node) -> Bound:
-    """ONNX Mish-18."""
-    return node.bind(nn.Mish(), 0)
-
-
-@operator("Clip", since=(6,))
-def clip_6(node: Node) -> Bound:
-    """ONNX Clip-6: limits are attributes."""
-    low, high = node.attribute("min", -math.inf), node.attribute("max", math.inf)
-    return node.bind(Apply(torch.clamp, min=low, max=high), 0)
-
-
-@operator("Clip", since=(11, 12, 13))
-def clip_11(node: Node) -> Bound:
-    """ONNX Clip-13: limits are optional inputs, stored or computed."""
-    low, high = node.constant(1), node.constant(2)
-    if (node.has(1) and low is None) or (node.has(2) and high is None):
-        if not (node.has(1) and node.has(2)):
-            return node.bind(Apply(torch.maximum if node.has(1) else torch.minimum), 0, 1, 2)
-        return node.bind(Apply(_clip_computed), 0, 1, 2)
-    limits = {name: float(value) for name, value in (("min", low), ("max", high)) if value is not None}
-    return node.bind(Apply(torch.clamp, **limits) if limits else nn.Identity(), 0)
-
-
-def _clip_computed(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    return torch.minimum(torch.maximum(x, low), high)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cake_onnx.graph.operators.registry import Apply, Bound, DeclinedError, Node, operator
-from cake_onnx.graph.operators.windows import Window, pad_window
+from cake_onnx.graph.operators.windows import Window, pad_window, require_rank
 
 _MODULES = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 _FUNCTIONS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
@@ -15,19 +15,29 @@ _FUNCTIONS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 @operator("Conv", since=(1, 11, 22))
 def conv(node: Node) -> Bound:
     """ONNX Conv-22. A stored weight becomes an `nn.ConvNd`, so that others can find and prune it."""
+    module = stored_conv(node)
+    return node.bind(computed_conv(node), 0, 1, 2) if module is None else node.bind(module, 0)
+
+
+def stored_conv(node: Node) -> nn.Module | None:
+    """A module of `x (B, C, *sizes)` for a convolution whose weight and bias are stored, else None.
+
+    Raises:
+        DeclinedError: The convolution is over more than three axes.
+    """
     weight, bias = node.constant(1), node.constant(2)
     if weight is None or (node.has(2) and bias is None):
-        window = Window.of(node, node.attribute("kernel_shape") or [])
-        return node.bind(Apply(_conv_computed, window=window, groups=node.attribute("group", 1)), 0, 1, 2)
-    rank = weight.dim() - 2
-    if rank not in _MODULES:
-        raise DeclinedError(f"a convolution over {rank} axes")
+        return None
     node.ignore("kernel_shape")  # the stored weight says it
-    window = Window.of(node, list(weight.shape[2:]))
+    window = Window.of(node, require_rank(list(weight.shape[2:])))
     module = _module(weight, bias, window, node.attribute("group", 1))
-    return node.bind(
-        module if window.symmetric else nn.Sequential(Apply(pad_window, window=window), module), 0
-    )
+    return module if window.symmetric else nn.Sequential(Apply(pad_window, window=window), module)
+
+
+def computed_conv(node: Node) -> Apply:
+    """A module of `x (B, C, *sizes)`, weight and perhaps bias."""
+    window = Window.of(node, node.attribute("kernel_shape") or [])
+    return Apply(_conv_computed, window=window, groups=node.attribute("group", 1))
 
 
 def _module(weight: Tensor, bias: Tensor | None, window: Window, groups: int) -> nn.Module:

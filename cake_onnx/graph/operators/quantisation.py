@@ -1,4 +1,4 @@
-"""QuantizeLinear and DequantizeLinear, with whole numbers carried as floats so that a gradient passes.
+"""QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear: whole numbers carried as floats, for a gradient.
 
 Rounding is straight-through; saturation keeps its true gradient, zero outside the range.
 """
@@ -7,105 +7,164 @@ from __future__ import annotations
 
 import torch
 from onnx import TensorProto
-from torch import Tensor, nn
+from torch import Tensor
 
-from cake_onnx.graph.operators.registry import Bound, DeclinedError, Node, operator
+from cake_onnx.graph.operators.operands import bind_operands
+from cake_onnx.graph.operators.registry import MICROSOFT, Apply, Bound, DeclinedError, Node, operator
 from cake_onnx.graph.operators.rounding import straight_through
 
-_RANGES = {
-    torch.uint8: (0.0, 255.0),
-    torch.int8: (-128.0, 127.0),
-    torch.uint16: (0.0, 65535.0),
-    torch.int16: (-32768.0, 32767.0),
+LIMITS: dict[int, tuple[float, float]] = {
+    TensorProto.UINT2: (0.0, 3.0),
+    TensorProto.INT2: (-2.0, 1.0),
+    TensorProto.UINT4: (0.0, 15.0),
+    TensorProto.INT4: (-8.0, 7.0),
+    TensorProto.UINT8: (0.0, 255.0),
+    TensorProto.INT8: (-128.0, 127.0),
+    TensorProto.UINT16: (0.0, 65535.0),
+    TensorProto.INT16: (-32768.0, 32767.0),
 }
-_BY_CODE = {
-    TensorProto.UINT8: torch.uint8,
-    TensorProto.INT8: torch.int8,
-    TensorProto.UINT16: torch.uint16,
-    TensorProto.INT16: torch.int16,
+"""Lowest and highest whole number of an ONNX element type."""
+
+_FLOATS8: dict[int, torch.dtype] = {
+    TensorProto.FLOAT8E4M3FN: torch.float8_e4m3fn,
+    TensorProto.FLOAT8E4M3FNUZ: torch.float8_e4m3fnuz,
+    TensorProto.FLOAT8E5M2: torch.float8_e5m2,
+    TensorProto.FLOAT8E5M2FNUZ: torch.float8_e5m2fnuz,
 }
+_READABLE = frozenset([*LIMITS, *_FLOATS8, TensorProto.FLOAT4E2M1, TensorProto.INT32])
+_FLOATS = (0, TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
+_FAR = 2.0**18
+"""Beyond every range and zero point of 16 bits: whatever is further away saturates as well."""
 _VERSIONS = (10, 13, 19, 21, 23, 24, 25, 28)
 
 
-class Quantize(nn.Module):
-    """Round `x / scale` to whole numbers, shift by the zero point, saturate.
+def limits_of(code: int) -> tuple[float, float]:
+    """Lowest and highest whole number of an ONNX element type.
 
-    Args:
-        scale: Step, a number or one a slice of `axis`.
-        zero_point: What 0 becomes, same shape as `scale`.
-        limits: Lowest and highest whole number of the type.
-        axis: Axis that `scale` runs along where it has more than one entry.
+    Raises:
+        DeclinedError: It is no type of up to 16 bits, or the graph does not say which it is.
     """
-
-    def __init__(self, scale: Tensor, zero_point: Tensor, limits: tuple[float, float], axis: int) -> None:
-        super().__init__()
-        self.scale: Tensor
-        self.zero_point: Tensor
-        self.register_buffer("scale", scale.to(torch.float32))
-        self.register_buffer("zero_point", zero_point.to(torch.float32))
-        self.limits = limits
-        self.axis = axis
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`x` of any shape to whole numbers in float32, same shape."""
-        scaled = x / _along(self.scale, x, self.axis)
-        whole = straight_through(scaled, torch.round(scaled))
-        return (whole + _along(self.zero_point, x, self.axis)).clamp(*self.limits)
+    if code not in LIMITS:
+        raise DeclinedError(f"quantisation to {_name(code)}")
+    return LIMITS[code]
 
 
-class Dequantize(nn.Module):
-    """`(x - zero_point) · scale`; arguments as for `Quantize`."""
-
-    def __init__(self, scale: Tensor, zero_point: Tensor, axis: int) -> None:
-        super().__init__()
-        self.scale: Tensor
-        self.zero_point: Tensor
-        self.register_buffer("scale", scale.to(torch.float32))
-        self.register_buffer("zero_point", zero_point.to(torch.float32))
-        self.axis = axis
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Whole numbers of any shape back to float32."""
-        shifted = x.to(torch.float32) - _along(self.zero_point, x, self.axis)
-        return shifted * _along(self.scale, x, self.axis)
+def to_whole(scaled: Tensor, zero: Tensor | float, limits: tuple[float, float]) -> Tensor:
+    """Round to whole numbers (halves to the even one), shift by `zero`, saturate; same shape as `scaled`."""
+    # The clamp keeps infinities, such as those of masks, out of the difference inside straight_through.
+    near = scaled.clamp(-_FAR, _FAR)
+    return (straight_through(near, torch.round(near)) + zero).clamp(*limits)
 
 
-@operator("QuantizeLinear", since=_VERSIONS)
-def quantize_linear(node: Node) -> Bound:
-    """ONNX QuantizeLinear-21 per tensor and per axis; half goes to the even neighbour."""
-    scale, zero_point = _parameters(node)
-    dtype = zero_point.dtype
-    if not node.has(2):
-        dtype = _BY_CODE.get(node.attribute("output_dtype", 0) or TensorProto.UINT8, torch.float8_e4m3fn)
-    if dtype not in _RANGES:
-        raise DeclinedError(f"quantisation to {dtype}")
-    return node.bind(Quantize(scale, zero_point, _RANGES[dtype], node.attribute("axis", 1)), 0)
+def shifted(whole: Tensor, zero: Tensor | None) -> Tensor:
+    """`whole - zero` in float32; shapes broadcast."""
+    values = whole.to(torch.float32)
+    return values if zero is None else values - zero
 
 
-@operator("DequantizeLinear", since=_VERSIONS)
-def dequantize_linear(node: Node) -> Bound:
-    """ONNX DequantizeLinear-21 per tensor and per axis."""
-    scale, zero_point = _parameters(node)
-    if zero_point.dtype not in (*_RANGES, torch.int32, torch.int64):
-        raise DeclinedError(f"quantisation from {zero_point.dtype}")
-    return node.bind(Dequantize(scale, zero_point, node.attribute("axis", 1)), 0)
-
-
-def _parameters(node: Node) -> tuple[Tensor, Tensor]:
-    scale, zero_point = node.constant(1), node.constant(2)
-    if scale is None or (node.has(2) and zero_point is None):
-        raise DeclinedError("a computed scale or zero point")
-    if node.attribute("block_size", 0):
-        raise DeclinedError("blocked quantisation")
-    if zero_point is None:
-        zero_point = torch.zeros(scale.shape, dtype=torch.uint8)
-    return scale, zero_point
-
-
-def _along(value: Tensor, x: Tensor, axis: int) -> Tensor:
-    """`value` shaped so that it runs along `axis` of `x`."""
+def along(value: Tensor, x: Tensor, axis: int, block: int = 0) -> Tensor:
+    """A scale or zero point shaped so that it runs along `axis` of `x`, or repeated over its blocks there."""
+    if block:
+        return value.repeat_interleave(block, dim=axis).narrow(axis, 0, x.shape[axis])
     if value.numel() == 1:
         return value.reshape(())
     shape = [1] * x.dim()
     shape[axis] = -1
     return value.reshape(shape)
+
+
+@operator("QuantizeLinear", since=_VERSIONS)
+@operator("QuantizeLinear", since=(1,), domain=MICROSOFT)
+def quantize_linear(node: Node) -> Bound:
+    """ONNX QuantizeLinear-25 and com.microsoft QuantizeLinear-1: per tensor, per axis and in blocks."""
+    if node.attribute("precision", 0) not in _FLOATS:
+        raise DeclinedError("a division in another type than a float")
+    asked = node.attribute("output_dtype", 0)
+    code = node.element_type(2) if node.has(2) else asked or TensorProto.UINT8
+    saturate = bool(node.attribute("saturate", 1))  # of the 8-bit floats; whole numbers always do
+    where = {"axis": node.attribute("axis", 1), "block": node.attribute("block_size", 0)}
+    if code in _FLOATS8:
+        return bind_operands(node, _to_float8, dtype=_FLOATS8[code], saturate=saturate, **where)
+    if code == TensorProto.FLOAT4E2M1:
+        return bind_operands(node, _to_float4, **where)
+    return bind_operands(node, _quantize, limits=limits_of(code), **where)
+
+
+def _quantize(
+    x: Tensor,
+    scale: Tensor,
+    zero: Tensor | None = None,
+    *,
+    limits: tuple[float, float],
+    axis: int,
+    block: int,
+) -> Tensor:
+    scaled = x.to(torch.float32) / along(scale, x, axis, block)
+    return to_whole(scaled, 0.0 if zero is None else along(zero, x, axis, block), limits)
+
+
+def _to_float8(
+    x: Tensor,
+    scale: Tensor,
+    zero: Tensor | None = None,
+    *,
+    dtype: torch.dtype,
+    saturate: bool,
+    axis: int,
+    block: int,
+) -> Tensor:
+    scaled = x.to(torch.float32) / along(scale, x, axis, block)
+    if saturate:
+        largest = torch.finfo(dtype).max
+        scaled = scaled.clamp(-largest, largest)
+    return straight_through(scaled, scaled.to(dtype).to(torch.float32))
+
+
+def _to_float4(x: Tensor, scale: Tensor, zero: Tensor | None = None, *, axis: int, block: int) -> Tensor:
+    """Float4E2M1 has 0, 0.5, 1, 1.5, 2, 3, 4, 6 and their negatives; halves go to the even mantissa."""
+    scaled = (x.to(torch.float32) / along(scale, x, axis, block)).clamp(-6, 6)
+    step = 0.5 * (1 + (scaled.abs() >= 2) + 2.0 * (scaled.abs() >= 4))
+    return straight_through(scaled, torch.round(scaled / step) * step)
+
+
+@operator("DequantizeLinear", since=_VERSIONS)
+@operator("DequantizeLinear", since=(1,), domain=MICROSOFT)
+def dequantize_linear(node: Node) -> Bound:
+    """ONNX DequantizeLinear-25 and com.microsoft DequantizeLinear-1: per tensor, per axis and in blocks."""
+    code = node.element_type(2) or node.element_type(0)
+    if code and code not in _READABLE:
+        raise DeclinedError(f"quantisation from {_name(code)}")
+    if node.attribute("output_dtype", 0) not in _FLOATS:
+        raise DeclinedError("another result than a float")
+    return bind_operands(
+        node, _dequantize, axis=node.attribute("axis", 1), block=node.attribute("block_size", 0)
+    )
+
+
+def _dequantize(x: Tensor, scale: Tensor, zero: Tensor | None = None, *, axis: int, block: int) -> Tensor:
+    moved = shifted(x, None if zero is None else along(zero, x, axis, block))
+    return moved * along(scale, x, axis, block)
+
+
+@operator("DynamicQuantizeLinear", since=(11,))
+def dynamic_quantize_linear(node: Node) -> Bound:
+    """ONNX DynamicQuantizeLinear-11: to uint8, with the range of the tensor itself."""
+    return node.bind(Apply(dynamic_quantize), 0)
+
+
+def dynamic_quantize(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Whole numbers of the shape of `x`, their scale `()` and zero point `()`.
+
+    The range is taken as given: no gradient goes through scale and zero point, so that quantising and
+    dequantising together pass the gradient as it is.
+    """
+    fixed = x.detach()
+    low, high = fixed.amin().clamp(max=0.0), fixed.amax().clamp(min=0.0)
+    scale = (high - low) / 255.0
+    scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+    zero = torch.round((-low / scale).clamp(0.0, 255.0))
+    return to_whole(x / scale, zero, LIMITS[TensorProto.UINT8]), scale, zero
+
+
+def _name(code: int) -> str:
+    return TensorProto.DataType.Name(code).lower() if code else "an element type that the graph does not say"

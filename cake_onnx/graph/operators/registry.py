@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from onnx import AttributeProto
 from torch import Tensor, nn
 
 from cake_onnx.graph.engine import import_engine
+from cake_onnx.graph.wiring import dims_of
 
 import_engine()
 
@@ -52,14 +54,15 @@ class Node:
         self.op_type: str = node.operation_type
         self.inputs: tuple[str, ...] = node.input_values
         self.outputs: int = len(node.output_values)
+        self.output_names: tuple[str, ...] = tuple(node.output_values)
 
     def attribute(self, name: str, default: Any = None) -> Any:
         """Value of an attribute; tensors come as torch tensors."""
         self._asked.add(name)
         value = self._node.attributes.get(name, default)
         # onnx2torch hands an empty list over as the protobuf itself.
-        if hasattr(value, "ints") and not isinstance(value, (list, int, float, str)):
-            return []
+        if isinstance(value, AttributeProto):
+            return value if value.HasField("sparse_tensor") else []
         return value.to_torch() if hasattr(value, "to_torch") else value
 
     def ignore(self, *names: str) -> None:
@@ -85,7 +88,26 @@ class Node:
         if not self.has(index) or self.inputs[index] not in self._graph.initializers:
             return None
         array = self._graph.initializers[self.inputs[index]].to_numpy()
+        if array.dtype.isbuiltin == 2:
+            # Element types of 8 bits and fewer that numpy itself does not know; float32 holds all of them.
+            array = array.astype(np.float32)
         return torch.from_numpy(np.ascontiguousarray(array).reshape(array.shape))
+
+    def element_type(self, index: int) -> int:
+        """ONNX code of an input's element type, 0 where the graph does not say it."""
+        name = self.inputs[index] if self.has(index) else ""
+        if name in self._graph.initializers:
+            return int(self._graph.initializers[name].proto.data_type)
+        known = self._graph.value_info.get(name)
+        return int(known.type.tensor_type.elem_type) if known is not None else 0
+
+    def dims(self, index: int) -> list[int | str | None] | None:
+        """Shape of an input as far as the graph says it, see `dims_of`; None for an unknown rank."""
+        name = self.inputs[index] if self.has(index) else ""
+        if name in self._graph.initializers:
+            return [int(size) for size in self._graph.initializers[name].proto.dims]
+        known = self._graph.value_info.get(name)
+        return dims_of(known) if known is not None else None
 
     def integers(self, index: int) -> list[int] | None:
         """A constant integer input as a list, else None."""

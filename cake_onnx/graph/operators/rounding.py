@@ -6,6 +6,8 @@ Written with `detach` rather than a custom autograd function, so that `torch.vma
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -17,25 +19,33 @@ def straight_through(x: Tensor, rounded: Tensor) -> Tensor:
     return rounded.detach() + (x - x.detach())
 
 
+def towards_zero(x: Tensor) -> Tensor:
+    """Whole part of `x`; a rounding error below a whole number counts as that number."""
+    near = x.round()
+    return torch.where((x - near).abs() <= 1e-6 * near.abs(), near, x.trunc())
+
+
 @operator("Round", since=(11, 22))
 def round_half_even(node: Node) -> Bound:
     """ONNX Round-11: halves to the even neighbour, as torch does."""
     return node.bind(Apply(_rounded, function=torch.round), 0)
 
 
-@operator("Floor", since=(6, 13))
+@operator("Floor", since=(1, 6, 13))
 def floor(node: Node) -> Bound:
     """ONNX Floor-13."""
+    node.ignore("consumed_inputs")
     return node.bind(Apply(_rounded, function=torch.floor), 0)
 
 
-@operator("Ceil", since=(6, 13))
+@operator("Ceil", since=(1, 6, 13))
 def ceil(node: Node) -> Bound:
     """ONNX Ceil-13."""
+    node.ignore("consumed_inputs")
     return node.bind(Apply(_rounded, function=torch.ceil), 0)
 
 
-def _rounded(x: Tensor, function: torch.nn.Module) -> Tensor:
+def _rounded(x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
     return straight_through(x, function(x)) if x.is_floating_point() else x
 
 

@@ -7,27 +7,27 @@ import math
 import torch
 from torch import Tensor
 
+from cake_onnx.graph.operators.dimensions import bind_integers
 from cake_onnx.graph.operators.registry import Apply, Bound, DeclinedError, Node, operator
+
+
+@operator("Reshape", since=(1,))
+def reshape_1(node: Node) -> Bound:
+    """ONNX Reshape-1: the target is an attribute, 0 copies an axis."""
+    node.ignore("consumed_inputs")  # a hint about memory
+    return node.bind(Apply(_reshape, target=node.attribute("shape", []), allowzero=False), 0)
 
 
 @operator("Reshape", since=(5, 13, 14, 19, 21, 23, 24, 25))
 def reshape(node: Node) -> Bound:
     """ONNX Reshape-14: 0 copies an axis unless `allowzero` is 1."""
-    allowzero = bool(node.attribute("allowzero", 0))
-    target = node.integers(1)
-    if target is not None:
-        return node.bind(Apply(_reshape_to, target=target, allowzero=allowzero), 0)
-    return node.bind(Apply(_reshape_like, allowzero=allowzero), 0, 1)
+    return bind_integers(node, _reshape, (0,), {"target": 1}, allowzero=bool(node.attribute("allowzero", 0)))
 
 
-def _reshape_to(x: Tensor, target: list[int], allowzero: bool) -> Tensor:
+def _reshape(x: Tensor, target: list[int], allowzero: bool) -> Tensor:
     if not allowzero:
         target = [x.shape[axis] if size == 0 else size for axis, size in enumerate(target)]
     return x.reshape(target)
-
-
-def _reshape_like(x: Tensor, target: Tensor, allowzero: bool) -> Tensor:
-    return _reshape_to(x, target.tolist(), allowzero)
 
 
 @operator("Flatten", since=(1, 9, 11, 13, 21, 23, 24, 25))
@@ -62,30 +62,32 @@ def _size(x: Tensor) -> Tensor:
     return torch.tensor(x.numel(), dtype=torch.int64, device=x.device)
 
 
-@operator("Squeeze", since=(1, 11, 13, 21, 23, 24, 25))
+@operator("Squeeze", since=(1, 11))
+def squeeze_1(node: Node) -> Bound:
+    """ONNX Squeeze-11: the axes are an attribute; none given means all of size 1."""
+    return node.bind(Apply(_squeeze, axes=node.attribute("axes")), 0)
+
+
+@operator("Squeeze", since=(13, 21, 23, 24, 25))
 def squeeze(node: Node) -> Bound:
-    """ONNX Squeeze: axes as attribute before version 13, as input since; none given means all of size 1."""
-    if node.has(1) and node.integers(1) is None:
-        return node.bind(Apply(_squeeze_like), 0, 1)
-    axes = node.integers(1) if node.has(1) else node.attribute("axes")
-    return node.bind(Apply(_squeeze, axes=axes), 0)
+    """ONNX Squeeze-13: the axes are an input; none given means all of size 1."""
+    return bind_integers(node, _squeeze, (0,), {"axes": 1})
 
 
 def _squeeze(x: Tensor, axes: list[int] | None) -> Tensor:
     return x.squeeze() if axes is None else x.squeeze(tuple(axes))
 
 
-def _squeeze_like(x: Tensor, axes: Tensor) -> Tensor:
-    return x.squeeze(tuple(axes.tolist()))
+@operator("Unsqueeze", since=(1, 11))
+def unsqueeze_1(node: Node) -> Bound:
+    """ONNX Unsqueeze-11: the axes are an attribute and count in the result."""
+    return node.bind(Apply(_unsqueeze, axes=node.attribute("axes", [])), 0)
 
 
-@operator("Unsqueeze", since=(1, 11, 13, 21, 23, 24, 25))
+@operator("Unsqueeze", since=(13, 21, 23, 24, 25))
 def unsqueeze(node: Node) -> Bound:
-    """ONNX Unsqueeze: axes count in the result; attribute before version 13, input since."""
-    if node.has(1) and node.integers(1) is None:
-        return node.bind(Apply(_unsqueeze_like), 0, 1)
-    axes = node.integers(1) if node.has(1) else node.attribute("axes", [])
-    return node.bind(Apply(_unsqueeze, axes=axes), 0)
+    """ONNX Unsqueeze-13: the axes are an input and count in the result."""
+    return bind_integers(node, _unsqueeze, (0,), {"axes": 1})
 
 
 def _unsqueeze(x: Tensor, axes: list[int]) -> Tensor:
@@ -95,25 +97,14 @@ def _unsqueeze(x: Tensor, axes: list[int]) -> Tensor:
     return x
 
 
-def _unsqueeze_like(x: Tensor, axes: Tensor) -> Tensor:
-    return _unsqueeze(x, axes.reshape(-1).tolist())
-
-
 @operator("Expand", since=(8, 13))
 def expand(node: Node) -> Bound:
     """ONNX Expand-13: broadcasting in both directions, so a 1 in the target keeps the input's size."""
-    target = node.integers(1)
-    if target is not None:
-        return node.bind(Apply(_expand_to, target=target), 0)
-    return node.bind(Apply(_expand_like), 0, 1)
+    return bind_integers(node, _expand, (0,), {"target": 1})
 
 
-def _expand_to(x: Tensor, target: list[int]) -> Tensor:
+def _expand(x: Tensor, target: list[int]) -> Tensor:
     return x.expand(torch.broadcast_shapes(x.shape, tuple(target)))
-
-
-def _expand_like(x: Tensor, target: Tensor) -> Tensor:
-    return _expand_to(x, target.tolist())
 
 
 @operator("Transpose", since=(1, 13, 21, 23, 24, 25))
@@ -132,11 +123,31 @@ def identity(node: Node) -> Bound:
     return node.bind(torch.nn.Identity(), 0)
 
 
-@operator("Dropout", since=(1, 6, 7, 10, 12, 13, 22))
+@operator("Dropout", since=(1, 6, 7, 10))
+def dropout_1(node: Node) -> Bound:
+    """ONNX Dropout-10, always at inference: the input itself, and a mask that keeps everything."""
+    node.ignore("ratio", "is_test", "consumed_inputs")  # for training, and a hint about memory
+    # The mask had the element type of the data before version 10.
+    mask_type = torch.bool if node.version >= 10 else torch.float32
+    return _kept(node, mask_type)
+
+
+@operator("Dropout", since=(12, 13, 22))
 def dropout(node: Node) -> Bound:
-    """ONNX Dropout at inference: the input itself."""
-    node.ignore("ratio", "seed", "is_test", "consumed_inputs")
-    training = node.constant(2)
-    if (node.has(2) and training is None) or (training is not None and bool(training)) or node.outputs > 1:
-        raise DeclinedError("dropout in training mode")
-    return node.bind(torch.nn.Identity(), 0)
+    """ONNX Dropout-13 at inference, or in training mode with the ratio 0: the input itself."""
+    node.ignore("seed")  # of the numbers drawn in training
+    training, ratio = node.constant(2), node.constant(1)
+    drops = training is None or bool(training)
+    if node.has(2) and drops and (ratio is None or float(ratio) != 0.0):
+        raise DeclinedError("Dropout in training mode")
+    return _kept(node, torch.bool)
+
+
+def _kept(node: Node, mask_type: torch.dtype) -> Bound:
+    if node.outputs == 1:
+        return node.bind(torch.nn.Identity(), 0)
+    return node.bind(Apply(_with_mask, mask_type=mask_type), 0)
+
+
+def _with_mask(x: Tensor, mask_type: torch.dtype) -> tuple[Tensor, Tensor]:
+    return x, torch.ones_like(x, dtype=mask_type)

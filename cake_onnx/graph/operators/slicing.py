@@ -1,152 +1,97 @@
-"""Parts of tensors: Slice, Split, Gather, Pad."""
+"""Tensors cut apart and put together: Slice, Split, Concat."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from cake_onnx.graph.operators.dimensions import bind_integers
 from cake_onnx.graph.operators.registry import Apply, Bound, DeclinedError, Node, operator
 
 
 @operator("Slice", since=(1,))
 def slice_1(node: Node) -> Bound:
     """ONNX Slice-1: starts, ends and axes are attributes, there are no steps."""
-    starts, ends = node.attribute("starts"), node.attribute("ends")
-    axes = node.attribute("axes") or list(range(len(starts)))
-    return node.bind(Apply(_slice, starts=starts, ends=ends, axes=axes, steps=[1] * len(starts)), 0)
+    bounds = {name: node.attribute(name) for name in ("starts", "ends", "axes")}
+    return node.bind(Apply(_slice, **bounds, steps=None), 0)
 
 
 @operator("Slice", since=(10, 11, 13))
 def slice_10(node: Node) -> Bound:
     """ONNX Slice-13: starts, ends, axes and steps are inputs; negative steps walk backwards."""
-    fixed = [node.integers(index) for index in (1, 2, 3, 4)]
-    if all(value is not None or not node.has(index) for index, value in enumerate(fixed, start=1)):
-        starts, ends, axes, steps = fixed
-        if starts is None or ends is None:
-            raise DeclinedError("no starts or ends")
-        axes = axes if axes is not None else list(range(len(starts)))
-        return node.bind(
-            Apply(_slice, starts=starts, ends=ends, axes=axes, steps=steps or [1] * len(starts)), 0
-        )
-    if node.has(4) and not node.has(3):
-        raise DeclinedError("computed slice bounds with steps but without axes")
-    return node.bind(Apply(_slice_like), 0, 1, 2, 3, 4)
+    return bind_integers(node, _slice, (0,), {"starts": 1, "ends": 2, "axes": 3, "steps": 4})
 
 
-def _slice_like(
-    x: Tensor, starts: Tensor, ends: Tensor, axes: Tensor | None = None, steps: Tensor | None = None
+def _slice(
+    x: Tensor, starts: list[int], ends: list[int], axes: list[int] | None, steps: list[int] | None
 ) -> Tensor:
-    first = starts.tolist()
-    along = list(range(len(first))) if axes is None else axes.tolist()
-    by = [1] * len(first) if steps is None else steps.tolist()
-    return _slice(x, first, ends.tolist(), along, by)
-
-
-def _slice(x: Tensor, starts: list[int], ends: list[int], axes: list[int], steps: list[int]) -> Tensor:
+    axes = list(range(len(starts))) if axes is None else axes
+    steps = [1] * len(starts) if steps is None else steps
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        axis = axis % x.dim()
+        places = _places(start, end, step, x.shape[axis])
         if step > 0:
-            index = [slice(None)] * (axis % x.dim()) + [slice(start, end, step)]
-            x = x[tuple(index)]
+            x = x[(*[slice(None)] * axis, slice(places.start, places.stop, step))]
         else:
-            # torch has no negative steps; Python's own rules for them are the ones ONNX gives.
-            size = x.shape[axis]
-            chosen = range(*_backwards(start, end, step, size))
-            x = x.index_select(axis, torch.tensor(list(chosen), dtype=torch.int64, device=x.device))
+            # torch has no negative steps.
+            x = x.index_select(axis, torch.tensor(list(places), dtype=torch.int64, device=x.device))
     return x
 
 
-def _backwards(start: int, end: int, step: int, size: int) -> tuple[int, int, int]:
-    start = min(start + size if start < 0 else start, size - 1)
-    end = max(end + size, -1) if end < 0 else end
-    return start, end, step
+def _places(start: int, end: int, step: int, size: int) -> range:
+    """Places along an axis; ONNX clamps a start into the axis where Python's slices let it lie before it."""
+    start = start + size if start < 0 else start
+    end = end + size if end < 0 else end
+    if step > 0:
+        start, end = min(max(start, 0), size), min(max(end, 0), size)
+        return range(start, max(start, end), step)
+    start, end = min(max(start, 0), size - 1), min(max(end, -1), size - 1)
+    return range(start, end, step)
 
 
-@operator("Split", since=(2, 11, 13, 18))
+@operator("Split", since=(2, 11))
+def split_2(node: Node) -> Bound:
+    """ONNX Split-11: sizes as an attribute, or equal parts."""
+    options = {"sizes": node.attribute("split"), "axis": node.attribute("axis", 0), "uneven": False}
+    return node.bind(Apply(_split, parts=node.outputs, **options), 0)
+
+
+@operator("Split", since=(1, 13, 18))
 def split(node: Node) -> Bound:
-    """ONNX Split-18: given sizes, or equal parts of which the last may be smaller."""
+    """ONNX Split-18: sizes as an input, or equal parts of which the last may be smaller.
+
+    Version 1 takes the sizes either way.
+    """
     node.ignore("num_outputs")  # the outputs are counted
-    sizes = node.integers(1) if node.has(1) else node.attribute("split")
-    if node.has(1) and sizes is None:
-        raise DeclinedError("computed split sizes")
-    return node.bind(Apply(_split, axis=node.attribute("axis", 0), sizes=sizes, parts=node.outputs), 0)
+    sizes = node.attribute("split") if node.version == 1 else None
+    options = {"parts": node.outputs, "axis": node.attribute("axis", 0), "uneven": node.version >= 18}
+    if sizes is not None:
+        return node.bind(Apply(_split, sizes=sizes, **options), 0)
+    return bind_integers(node, _split, (0,), {"sizes": 1}, **options)
 
 
-def _split(x: Tensor, axis: int, sizes: list[int] | None, parts: int) -> tuple[Tensor, ...] | Tensor:
+def _split(
+    x: Tensor, sizes: list[int] | None, parts: int, axis: int, uneven: bool
+) -> tuple[Tensor, ...] | Tensor:
     if sizes is None:
-        sizes_or_size: int | list[int] = -(-x.shape[axis] // parts)
-    else:
-        sizes_or_size = sizes
-    pieces = tuple(torch.split(x, sizes_or_size, dim=axis))
+        each = -(-x.shape[axis] // parts)
+        last = x.shape[axis] - each * (parts - 1)
+        if last < 0 or (last != each and not uneven):
+            raise ValueError(f"an axis of {x.shape[axis]} split into {parts} parts")
+        sizes = [each] * (parts - 1) + [last]
+    pieces = tuple(torch.split(x, sizes, dim=axis))
+    # A module of one output gives the tensor itself.
     return pieces[0] if parts == 1 else pieces
 
 
-@operator("Gather", since=(1, 11, 13))
-def gather(node: Node) -> Bound:
-    """ONNX Gather-13: rows of `axis` by index, negative ones from the end; the index's shape is put there."""
-    axis = node.attribute("axis", 0)
-    index = node.constant(1)
-    if index is not None and index.numel() == 1:
-        return node.bind(Apply(_select, axis=axis, index=int(index), keep=index.dim()), 0)
-    return node.bind(Apply(_gather, axis=axis), 0, 1)
+@operator("Concat", since=(1, 4, 11, 13))
+def concat(node: Node) -> Bound:
+    """ONNX Concat-13; in version 1 the axis may be left out and is 1."""
+    axis = node.attribute("axis", 1 if node.version == 1 else None)
+    if axis is None:
+        raise DeclinedError("Concat without an axis")
+    return node.bind(Apply(_concat, axis=axis), *range(len(node.inputs)))
 
 
-def _select(x: Tensor, axis: int, index: int, keep: int) -> Tensor:
-    chosen = x.select(axis, index)
-    for _ in range(keep):
-        chosen = chosen.unsqueeze(axis % x.dim())
-    return chosen
-
-
-def _gather(x: Tensor, index: Tensor, axis: int) -> Tensor:
-    axis = axis % x.dim()
-    index = index.to(device=x.device, dtype=torch.int64)
-    index = torch.where(index < 0, index + x.shape[axis], index)
-    rows = x.index_select(axis, index.reshape(-1))
-    return rows.reshape(*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
-
-
-@operator("Pad", since=(2, 11, 13, 18, 19, 21, 23, 24, 25))
-def pad(node: Node) -> Bound:
-    """ONNX Pad-19: constant, reflect, edge and wrap; negative pads crop."""
-    pads = node.attribute("pads") if node.version < 11 else node.integers(1)
-    value = node.attribute("value", 0.0) if node.version < 11 else node.constant(2)
-    axes = node.integers(3)
-    computed_value = node.has(2) and node.version >= 11 and value is None
-    if pads is None or computed_value or (node.has(3) and axes is None):
-        raise DeclinedError("computed padding")
-    mode = node.attribute("mode", "constant")
-    modes = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}
-    if mode not in modes:
-        raise DeclinedError(f"padding mode {mode}")
-    number = 0.0 if value is None else float(value)
-    return node.bind(Apply(_pad, pads=pads, axes=axes, mode=modes[mode], value=number), 0)
-
-
-def _pad(x: Tensor, pads: list[int], axes: list[int] | None, mode: str, value: float) -> Tensor:
-    axes = list(range(len(pads) // 2)) if axes is None else [axis % x.dim() for axis in axes]
-    half = len(pads) // 2
-    sides = {axis: (pads[place], pads[place + half]) for place, axis in enumerate(axes)}
-    if mode == "constant":
-        return functional.pad(x, _torch_order(sides, x.dim(), 0), value=value)
-    for axis, (before, after) in sides.items():
-        if before or after:
-            x = x.index_select(axis, _border_index(x.shape[axis], before, after, mode, x.device))
-    return x
-
-
-def _torch_order(sides: dict[int, tuple[int, int]], rank: int, first: int) -> list[int]:
-    """Pads as `torch.nn.functional.pad` wants them: last axis first."""
-    return [value for axis in reversed(range(first, rank)) for value in sides.get(axis, (0, 0))]
-
-
-def _border_index(size: int, before: int, after: int, mode: str, device: torch.device) -> Tensor:
-    # Index arithmetic covers every rank and any amount, where functional.pad knows a few combinations only.
-    places = torch.arange(-before, size + after, device=device)
-    if mode == "replicate":
-        return places.clamp(0, size - 1)
-    if mode == "circular":
-        return places % size
-    period = max(2 * (size - 1), 1)
-    folded = places % period
-    return torch.where(folded >= size, period - folded, folded)
+def _concat(*tensors: Tensor, axis: int) -> Tensor:
+    return torch.cat(tensors, dim=axis)

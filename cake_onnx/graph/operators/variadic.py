@@ -11,12 +11,13 @@ from torch import Tensor
 from cake_onnx.graph.operators.registry import Apply, Bound, Node, operator
 
 
-@operator("Sum", since=(6, 8, 13))
-@operator("Mean", since=(6, 8, 13))
-@operator("Max", since=(6, 8, 12, 13))
-@operator("Min", since=(6, 8, 12, 13))
+@operator("Sum", since=(1, 6, 8, 13))
+@operator("Mean", since=(1, 6, 8, 13))
+@operator("Max", since=(1, 6, 8, 12, 13))
+@operator("Min", since=(1, 6, 8, 12, 13))
 def variadic(node: Node) -> Bound:
-    """ONNX Sum-13, Mean-13, Max-13, Min-13. Version 6 is the same without broadcasting."""
+    """ONNX Sum-13, Mean-13, Max-13, Min-13. Before version 8 the same without broadcasting."""
+    node.ignore("consumed_inputs")
     pairwise: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"Max": torch.maximum, "Min": torch.minimum}
     share = len(node.inputs) if node.op_type == "Mean" else 1
     function = pairwise.get(node.op_type, torch.add)

@@ -81,3 +81,26 @@ def compare() -> Compare:
         return wanted
 
     return check
+
+
+@pytest.fixture
+def mapped() -> Callable[..., None]:
+    """`mapped(op, x, *stored, ...)`: the conversion under `torch.vmap` gives what it gives one by one."""
+
+    def check(
+        op: str,
+        x: np.ndarray[Any, Any],
+        *stored: Any,
+        opset: int = 17,
+        domain: str = "",
+        outputs: int = 1,
+        **attributes: Any,
+    ) -> None:
+        model = node_model(
+            op, stored, opset=opset, domain=domain, outputs=outputs, shape=x.shape, attributes=attributes
+        )
+        module, points = convert_graph(model).eval(), torch.from_numpy(x)
+        single = torch.stack([module(point[None])[0] for point in points])
+        torch.testing.assert_close(torch.vmap(lambda one: module(one[None])[0])(points), single)
+
+    return check

@@ -15,14 +15,6 @@ Draw = Callable[..., Any]
 MICROSOFT = "com.microsoft"
 
 
-@pytest.mark.parametrize("op", ["Softmax", "LogSoftmax"])
-@pytest.mark.parametrize("axis", [None, 1, 2, -1])
-@pytest.mark.parametrize("opset", [7, 11, 13])
-def test_softmax(op: str, axis: int | None, opset: int, compare: Compare, draw: Draw) -> None:
-    attributes = {} if axis is None or (axis < 0 and opset < 11) else {"axis": axis}
-    compare(op, draw(2, 3, 4), opset=opset, **attributes)
-
-
 @pytest.mark.parametrize("approximate", ["none", "tanh"])
 def test_gelu(approximate: str, compare: Compare, draw: Draw) -> None:
     compare("Gelu", draw(3, 4), opset=20, approximate=approximate)
@@ -36,49 +28,70 @@ def test_microsofts_own(compare: Compare, draw: Draw) -> None:
     compare("QuickGelu", draw(3, 4), domain=MICROSOFT, alpha=1.5)
 
 
+PLAIN = {
+    "Relu": (7, 13, 14),
+    "Sigmoid": (7, 13),
+    "Tanh": (7, 13),
+    "Softplus": (7, 22),
+    "Softsign": (7, 22),
+    "HardSwish": (14, 22),
+    "Mish": (18, 22),
+    "LeakyRelu": (7, 16),
+    "ThresholdedRelu": (10, 22),
+    "Shrink": (9,),
+    "Elu": (7, 22),
+    "Selu": (7, 22),
+    "Celu": (12, 28),
+    "HardSigmoid": (7, 22),
+}
+
+
+@pytest.mark.parametrize("op", PLAIN)
+def test_defaults(op: str, compare: Compare, draw: Draw, mapped: Callable[..., None]) -> None:
+    for opset in PLAIN[op]:
+        compare(op, draw(3, 4) * 2, opset=opset)
+    mapped(op, draw(3, 4), opset=PLAIN[op][-1])
+
+
 @pytest.mark.parametrize(
-    ("op", "opsets"),
+    ("op", "constants"),
     [
-        ("Relu", (7, 13, 14)),
-        ("Sigmoid", (7, 13)),
-        ("Tanh", (7, 13)),
-        ("Mish", (18, 22)),
-        ("HardSwish", (14, 22)),
-        ("HardSigmoid", (7, 22)),
-        ("Elu", (7, 22)),
-        ("Selu", (7, 22)),
-        ("Softplus", (7, 22)),
-        ("Softsign", (7, 22)),
-        ("LeakyRelu", (7, 16)),
-        ("Erf", (9, 13)),
-        ("Sin", (7, 22)),
-        ("Cos", (7, 22)),
+        ("LeakyRelu", {"alpha": 0.2}),
+        ("ThresholdedRelu", {"alpha": 0.3}),
+        ("Shrink", {"bias": 0.2, "lambd": 0.4}),
+        ("Elu", {"alpha": 0.3}),
+        ("Selu", {"alpha": 2.0, "gamma": 3.0}),
+        ("Celu", {"alpha": 0.7}),
+        ("HardSigmoid", {"alpha": 0.3, "beta": 0.4}),
+        ("Swish", {"alpha": 0.5}),
     ],
 )
-def test_element_by_element(op: str, opsets: tuple[int, ...], compare: Compare, draw: Draw) -> None:
-    for opset in opsets:
-        compare(op, draw(3, 4), opset=opset)
+def test_constants(op: str, constants: dict[str, float], compare: Compare, draw: Draw) -> None:
+    compare(op, draw(3, 4) * 2, opset=24, **constants)
 
 
-def test_clip(compare: Compare, draw: Draw) -> None:
-    low, high = np.array(-0.5, dtype=np.float32), np.array(0.7, dtype=np.float32)
-    for opset in (11, 12, 13):
-        compare("Clip", draw(3, 4), low, high, opset=opset)
-        compare("Clip", draw(3, 4), None, high, opset=opset)
-        compare("Clip", draw(3, 4), low, opset=opset)
-        compare("Clip", draw(3, 4), opset=opset)
-    compare("Clip", draw(3, 4), opset=7, min=-0.5, max=0.7)
+def test_slopes_broadcast(compare: Compare, draw: Draw, mapped: Callable[..., None]) -> None:
+    x = draw(2, 3, 4)
+    for opset in (7, 9, 16):
+        for shape in ((1,), (4,), (3, 1), (3, 4), (1, 1, 1)):
+            compare("PRelu", x, draw(*shape), opset=opset)
+    mapped("PRelu", x, draw(3, 1))
 
 
-@pytest.mark.parametrize("limits", ["m, high", "m", ", m"])
-def test_clip_with_a_computed_limit(limits: str, parse: Callable[..., ModelProto], draw: Draw) -> None:
-    text = (
-        f"g (float[B, 4] x) => (float[B, 4] y) {{ m = ReduceMean<keepdims = 0>(x)\n y = Clip(x, {limits}) }}"
-    )
-    if limits.startswith(","):
-        text = text.replace("Clip(x, , m)", 'Clip(x, "", m)')
-    model = parse(text, high=np.array(0.6, dtype=np.float32))
-    x = torch.from_numpy(draw(3, 4))
-    mean = x.mean()
-    wanted = {"m, high": x.clamp(mean, torch.tensor(0.6)), "m": x.clamp(min=mean), ", m": x.clamp(max=mean)}
-    torch.testing.assert_close(convert_graph(model)(x), wanted[limits])
+@pytest.mark.parametrize("opset", [1, 6])
+def test_one_slope_a_channel_in_old_versions(
+    opset: int, parse: Callable[..., ModelProto], draw: Draw
+) -> None:
+    text = "g (float[2, 3, 4, 5] x) => (float[2, 3, 4, 5] y) { y = PRelu(x, slope) }"
+    x, slope = torch.from_numpy(draw(2, 3, 4, 5)), draw(3)
+    wanted = torch.nn.functional.prelu(x, torch.from_numpy(slope))
+    torch.testing.assert_close(convert_graph(parse(text, opset=opset, slope=slope))(x), wanted)
+    shared = torch.nn.functional.prelu(x, torch.tensor([0.5]))
+    model = parse(text, opset=opset, slope=np.array([0.5], dtype=np.float32))
+    torch.testing.assert_close(convert_graph(model)(x), shared)
+
+
+def test_selu_of_version_1_has_shorter_constants(parse: Callable[..., ModelProto]) -> None:
+    text = "g (float[B, 2] x) => (float[B, 2] y) { y = Selu<consumed_inputs = [0]>(x) }"
+    found = convert_graph(parse(text, opset=1))(torch.tensor([[1.0, -100.0]]))
+    torch.testing.assert_close(found, torch.tensor([[1.0507, -1.6732 * 1.0507]]))

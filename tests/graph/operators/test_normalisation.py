@@ -58,17 +58,57 @@ def test_computed_statistics_pass_a_gradient(parse: Callable[..., ModelProto], d
     torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
-def test_layer_normalization(compare: Compare, draw: Draw) -> None:
-    compare("LayerNormalization", draw(2, 3, 4), draw(4), draw(4))
-    compare("LayerNormalization", draw(2, 3, 4), draw(4), epsilon=1e-3)
-    compare("LayerNormalization", draw(2, 3, 4), draw(3, 4), draw(3, 4), axis=1)
-    compare("LayerNormalization", draw(2, 3, 4), draw(4), draw(4), axis=-1, outputs=1)
+def test_statistics_of_every_element(compare: Compare, draw: Draw) -> None:
+    stored = (draw(3, 4), draw(3, 4), draw(3, 4), np.abs(draw(3, 4)) + 0.5)
+    compare("BatchNormalization", draw(2, 3, 4), *stored, opset=7, spatial=0)
 
 
-def test_group_normalization(compare: Compare, draw: Draw) -> None:
-    compare("GroupNormalization", draw(2, 4, 5), draw(4), draw(4), opset=21, num_groups=2)
+def test_statistics_of_the_batch(parse: Callable[..., ModelProto], draw: Draw) -> None:
+    # Not compared with onnxruntime, whose result depends on whether somebody reads the new statistics.
+    text = """g (float[B, 3, 5] x) => (float y) {
+        y, m1, v1 = BatchNormalization<training_mode = 1, epsilon = 0.1>(x, s, b, m, v)
+    }"""
+    weights = {name: draw(3) for name in "sbmv"}
+    x = torch.from_numpy(draw(4, 3, 5))
+    scale = torch.from_numpy(draw(3))
+    wanted = torch.nn.functional.batch_norm(x, None, None, scale, scale, training=True, eps=0.1)
+    torch.testing.assert_close(convert_graph(parse(text, **weights))(x), wanted)
 
 
 @pytest.mark.parametrize("opset", [7, 22])
 def test_instance_normalization(opset: int, compare: Compare, draw: Draw) -> None:
     compare("InstanceNormalization", draw(2, 3, 4, 5), draw(3), draw(3), opset=opset)
+    # One element has no variance; the gradient is zero there, rightly.
+    compare("InstanceNormalization", draw(2, 3, 1), draw(3), draw(3), opset=opset, gradient=False)
+
+
+@pytest.mark.parametrize("attributes", [{}, {"across_channels": 1}, {"normalize_variance": 0}])
+def test_mean_variance_normalization_of_old(attributes: dict[str, int], compare: Compare, draw: Draw) -> None:
+    compare("MeanVarianceNormalization", draw(2, 3, 4, 5), opset=8, **attributes)
+
+
+@pytest.mark.parametrize("opset", [9, 13])
+def test_mean_variance_normalization(opset: int, compare: Compare, draw: Draw) -> None:
+    compare("MeanVarianceNormalization", draw(2, 3, 4, 5), opset=opset)
+    compare("MeanVarianceNormalization", draw(2, 3, 4, 5), opset=opset, axes=[1, 2, 3])
+
+
+def test_a_constant_sample_has_a_finite_gradient(parse: Callable[..., ModelProto]) -> None:
+    text = "g (float[B, 2, 4] x) => (float y) { y = MeanVarianceNormalization<axes = [1, 2]>(x) }"
+    x = torch.ones(1, 2, 4, requires_grad=True)
+    (slope,) = torch.autograd.grad(convert_graph(parse(text))(x).sum(), x)
+    assert slope.isfinite().all()
+
+
+@pytest.mark.parametrize("size", [1, 3, 5, 9])
+def test_local_response_normalization(size: int, compare: Compare, draw: Draw) -> None:
+    for opset in (1, 13):
+        compare("LRN", draw(2, 5, 3, 4), opset=opset, size=size, alpha=0.3, beta=0.6, bias=1.5)
+
+
+def test_an_even_number_of_neighbours(parse: Callable[..., ModelProto], draw: Draw) -> None:
+    # onnxruntime takes odd sizes only; by the specification the longer side is the later one.
+    text = "g (float[B, 4, 2] x) => (float y) { y = LRN<size = 2, alpha = 0.5>(x) }"
+    x = torch.from_numpy(draw(1, 4, 2))
+    pairs = (x.square() + torch.cat([x[:, 1:].square(), torch.zeros(1, 1, 2)], dim=1)) / 2
+    torch.testing.assert_close(convert_graph(parse(text))(x), x / (1 + 0.5 * pairs).pow(0.75))

@@ -5,6 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+
+from cake_onnx.errors import UnsupportedTeacherError
+from cake_onnx.graph.convert import convert_graph
 
 Compare = Callable[..., Any]
 Draw = Callable[..., Any]
@@ -64,3 +68,53 @@ def test_identity_and_dropout(compare: Compare, draw: Draw) -> None:
         compare("Identity", draw(2, 3), opset=opset)
     for opset in (7, 10, 12, 13, 22):
         compare("Dropout", draw(2, 3), opset=opset)
+
+
+def test_reshape_1_has_its_target_as_attribute(parse: Callable[..., Any], draw: Draw) -> None:
+    model = parse("g (float[B, 3, 4] x) => (float[B, 12] y) { y = Reshape<shape = [0, -1]>(x) }", opset=4)
+    x = draw(2, 3, 4)
+    np.testing.assert_array_equal(convert_graph(model)(torch.from_numpy(x)), x.reshape(2, 12))
+
+
+def test_a_computed_target_may_be_held_in_floats(parse: Callable[..., Any], draw: Draw) -> None:
+    model = parse(
+        """g (float[B, 3, 4] x) => (float[B, 12] y) {
+             s = Shape(x)
+             f = Cast<to = 1>(s)
+             h = Mul(f, factors)
+             i = Cast<to = 7>(h)
+             t = Slice(i, zero, two)
+             y = Reshape(x, t)
+        }""",
+        factors=np.array([1, 4, 1], np.float32),
+        zero=ints(0),
+        two=ints(2),
+    )
+    x = draw(2, 3, 4)
+    module = convert_graph(model)
+    np.testing.assert_array_equal(module(torch.from_numpy(x)), x.reshape(2, 12))
+    mapped = torch.vmap(lambda one: module(one[None])[0])(torch.from_numpy(x))
+    np.testing.assert_array_equal(mapped, x.reshape(2, 12))
+
+
+@pytest.mark.parametrize("opset", [7, 10, 12, 13, 22])
+def test_the_mask_of_dropout_keeps_everything(opset: int, parse: Callable[..., Any], draw: Draw) -> None:
+    model = parse("g (float[B, 3] x) => (float[B, 3] z) { y, mask = Dropout(x)  z = Identity(mask) }", opset)
+    mask = convert_graph(model)(torch.from_numpy(draw(2, 3)))
+    assert mask.dtype == (torch.float32 if opset == 7 else torch.bool)
+    assert mask.all()
+
+
+def test_training_is_declined_unless_it_drops_nothing(
+    compare: Compare, draw: Draw, parse: Callable[..., Any]
+) -> None:
+    compare("Dropout", draw(2, 3), np.array(0, np.float32), np.array(True), opset=13)
+    compare("Dropout", draw(2, 3), np.array(0.5, np.float32), np.array(False), opset=13)
+    for ratio in ({"r": np.array(0.5, np.float32)}, {}):
+        model = parse(
+            f"g (float[B, 3] x) => (float[B, 3] y) {{ y = Dropout(x, {'r' if ratio else ''}, t) }}",
+            t=np.array(True),
+            **ratio,
+        )
+        with pytest.raises(UnsupportedTeacherError, match="Dropout in training mode"):
+            convert_graph(model)

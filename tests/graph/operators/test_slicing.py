@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import ModelProto
+import torch
 
-from cake_onnx.errors import UnsupportedTeacherError
 from cake_onnx.graph.convert import convert_graph
 
 Compare = Callable[..., Any]
@@ -56,30 +55,41 @@ def test_split(compare: Compare, draw: Draw) -> None:
     compare("Split", draw(2, 7), outputs=2, opset=11, axis=1, split=[3, 4])
 
 
-@pytest.mark.parametrize("index", [2, [1], [0, -1], [[0, 1], [2, -2]], -1])
-@pytest.mark.parametrize("axis", [0, 1, -1])
-def test_gather(index: Any, axis: int, compare: Compare, draw: Draw) -> None:
-    compare("Gather", draw(3, 4, 5), np.array(index, dtype=np.int64), axis=axis)
-
-
-@pytest.mark.parametrize("mode", ["constant", "reflect", "edge"])
-def test_pad(mode: str, compare: Compare, draw: Draw) -> None:
-    pads = ints(0, 0, 1, 2, 0, 0, 3, 1)
-    for opset in (11, 13, 18, 21):
-        compare("Pad", draw(2, 3, 4, 5), pads, opset=opset, mode=mode)
-
-
-def test_pad_variants(compare: Compare, draw: Draw) -> None:
-    value = np.array(0.5, dtype=np.float32)
-    compare("Pad", draw(2, 3, 4), ints(0, 1, -1, 0, 2, 1), value)
-    compare("Pad", draw(2, 3, 4), ints(1, 2), value, ints(-1), opset=18)
-    compare("Pad", draw(2, 3, 4), ints(0, 0, 3, 0, 0, 5), opset=19, mode="wrap")
-    compare("Pad", draw(2, 3, 4), opset=9, pads=[0, 1, 1, 0, 2, 1], value=2.0)
-
-
-def test_an_unknown_mode_is_declined(parse: Callable[..., ModelProto]) -> None:
+def test_split_with_computed_or_old_sizes(compare: Compare, draw: Draw, parse: Callable[..., Any]) -> None:
+    compare("Split", draw(2, 6), outputs=3, opset=2, axis=-1)
     model = parse(
-        'g (float[B, 3] x) => (float[B, N] y) { y = Pad<mode = "spiral">(x, p) }', p=ints(0, 1, 0, 1)
+        """g (float[B, 6] x) => (float[B, 2] y) {
+             n = Shape<start = 1>(x)
+             third = Div(n, three)
+             sizes = Concat<axis = 0>(third, third, third)
+             a, y, b = Split<axis = 1>(x, sizes)
+        }""",
+        three=ints(3),
     )
-    with pytest.raises(UnsupportedTeacherError, match="padding mode spiral"):
-        convert_graph(model)
+    x = draw(2, 6)
+    np.testing.assert_array_equal(convert_graph(model)(torch.from_numpy(x)), x[:, 2:4])
+
+
+def test_split_refuses_parts_that_do_not_fit(parse: Callable[..., Any], draw: Draw) -> None:
+    model = parse("g (float[B, 5] x) => (float[B, N] y) { y, z = Split<axis = 1>(x) }")
+    with pytest.raises(ValueError, match="an axis of 5 split into 2 parts"):
+        convert_graph(model)(torch.from_numpy(draw(2, 5)))
+
+
+def test_negative_steps_start_inside(compare: Compare, draw: Draw) -> None:
+    x = draw(2, 5)
+    kept = compare("Slice", x, ints(-100), ints(-200), ints(1), ints(-1))
+    np.testing.assert_array_equal(kept, x[:, :1])
+    compare("Slice", x, ints(2**63 - 1), ints(-(2**63)), ints(1), ints(-2))
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_concat(axis: int, compare: Compare, draw: Draw) -> None:
+    for opset in (4, 11, 13):
+        compare("Concat", draw(2, 3), draw(2, 3), opset=max(opset, 7), axis=axis)
+
+
+def test_concat_1_has_a_default_axis(parse: Callable[..., Any], draw: Draw) -> None:
+    model = parse("g (float[B, 3] x) => (float[B, 6] y) { y = Concat(x, x) }", opset=3)
+    x = draw(2, 3)
+    np.testing.assert_array_equal(convert_graph(model)(torch.from_numpy(x)), np.concatenate([x, x], 1))

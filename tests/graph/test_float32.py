@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import ModelProto, TensorProto
+
+from cake_onnx.graph.float32 import as_float32, without_rounding
+from cake_onnx.graph.runtime import open_session
+
+Parse = Callable[..., ModelProto]
+
+
+def test_a_half_model_becomes_a_float_one(parse: Parse, draw: Callable[..., Any]) -> None:
+    model = parse(
+        """g (float[B, 4] x) => (float16[B, 3] y) {
+             h = Cast<to = 10>(x)
+             y = MatMul(h, w)
+        }""",
+        w=draw(4, 3).astype(np.float16),
+    )
+    wide = as_float32(model)
+    x = draw(5, 4)
+    found = open_session(wide.SerializeToString()).run(None, {"x": x})[0]
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, x @ draw(4, 3).astype(np.float16).astype(np.float32), rtol=1e-5)
+    assert model.graph.initializer[0].data_type == TensorProto.FLOAT16
+
+
+QUANTISED = """g (float[B, 4] x) => (float[B, 3] y) {
+     q = QuantizeLinear(x, s, z)
+     d = DequantizeLinear(q, s, z)
+     y = MatMul(d, w)
+}"""
+
+
+@pytest.mark.parametrize(("zero", "low", "high"), [(0, 0.0, 2.55), (128, -1.28, 1.27)])
+def test_rounding_becomes_clipping(
+    zero: int, low: float, high: float, parse: Parse, draw: Callable[..., Any]
+) -> None:
+    scale, point = np.float32(0.01), np.uint8(zero)
+    model = parse(QUANTISED, w=draw(4, 3), s=np.asarray(scale), z=np.asarray(point))
+    smooth = without_rounding(model)
+    assert smooth is not None
+    assert {node.op_type for node in smooth.graph.node} == {"Clip", "Identity", "MatMul"}
+    x = 3 * draw(50, 4)
+    found = open_session(smooth.SerializeToString()).run(None, {"x": x})[0]
+    np.testing.assert_allclose(found, x.clip(low, high) @ draw(4, 3), rtol=1e-4, atol=1e-5)
+    rounded = open_session(model.SerializeToString()).run(None, {"x": x})[0]
+    assert 0 < np.abs(found - rounded).max() < 0.05
+
+
+def test_other_ways_of_quantising_are_left_alone(parse: Parse, draw: Callable[..., Any]) -> None:
+    computed = parse(
+        """g (float[B, 4] x) => (float[B, 3] y) {
+             q, s, z = DynamicQuantizeLinear(x)
+             i = MatMulInteger(q, w, z)
+             f = Cast<to = 1>(i)
+             y = Mul(f, s)
+        }""",
+        w=np.ones((4, 3), dtype=np.int8),
+    )
+    assert without_rounding(computed) is None
