@@ -38,7 +38,7 @@ Factor = Annotated[float, BeforeValidator(_factor), Field(ge=1.0, le=10_000.0, a
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
-StudentChoice = Literal["auto", "mlp", "cnn", "resnet", "vit"]
+StudentChoice = Literal["auto", "like-teacher", "mlp", "cnn", "resnet", "vit"]
 PriorChoice = Literal["auto", "image", "gaussian", "uniform", "tabular"]
 Budget = Literal["small", "medium", "large"]
 
@@ -55,7 +55,8 @@ class Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=False)
 
     student: StudentChoice = Field(
-        "auto", description="Family of the student; auto picks by what the teacher is."
+        "auto",
+        description="like-teacher is the teacher grown down, others start anew; auto grows down if it can.",
     )
     compression: Factor = Field(4.0, description="How many times fewer parameters the student has.")
     method: Literal["rounds", "paper"] = Field(
@@ -119,6 +120,8 @@ class Config(BaseModel):
             raise ValueError(
                 "--max-minutes needs --method rounds: the published schedule cannot be cut short"
             )
+        if self.student == "like-teacher" and self.method == "paper":
+            raise ValueError("--student like-teacher needs --method rounds, in which it becomes small")
         if self.langevin and self.method != "paper":
             raise ValueError("--langevin needs --method paper")
         return self

@@ -136,7 +136,7 @@ def export(teacher: Teacher, student: Student) -> tuple[bytes, Parity]:
     provenance = {
         "teacher_sha256": teacher.file.sha256,
         "student_family": student.family,
-        "student_parameters": str(student.parameters),
+        "student_parameters": str(sum(weight.numel() for weight in student.module.parameters())),
     }
     module = student.module.cpu().eval()
     model = export_student(

@@ -22,12 +22,13 @@ from cake_onnx.graph.relation import from_logits
 from cake_onnx.graph.runtime import Array, draw_inputs, open_session, scores
 from cake_onnx.graph.specs import InputSpec, OutputSpec
 from cake_onnx.graph.tensors import opset_of
+from cake_onnx.graph.trainable import TrainableGraph
 
 OUR_PREFIX = "cake_onnx."
 _OPSET = 18
 """The lowest that torch's exporter writes; readable by every onnxruntime since 1.14."""
 _LARGER_BATCH = 7
-_SMALLEST_COMPARED = 1e-6
+_SMALLEST_COMPARED = 1e-5
 """Probabilities below this are rounding: 1 - p of a float32 p cannot be finer."""
 _NOT_OURS_TO_KEEP = ("onnx.infer", "onnx.quant.pre_process")
 """Marks of onnxruntime's quantiser on the teacher's own nodes; untrue for another graph."""
@@ -62,7 +63,10 @@ def export_student(
         RunFailedError: The exporter failed, or its result is not a valid model.
         UnsupportedTeacherError: The tail has operators that cannot be brought to the student's opset.
     """
-    trunk = _export_trunk(_Trunk(student, prepared), input, _wanted_opset(teacher))
+    if isinstance(student, TrainableGraph):
+        trunk = student.model()
+    else:
+        trunk = _export_trunk(_Trunk(student, prepared), input, _wanted_opset(teacher))
     model = graft(trunk, prepared, input)
     model.producer_name = "cake-onnx"
     helper.set_model_props(model, _metadata(teacher, metadata))

@@ -36,7 +36,7 @@ def graft(trunk: ModelProto, prepared: Prepared, input: InputSpec) -> ModelProto
     names[trunk.graph.output[0].name] = f"{_PREFIX}raw" if bridge_out else end
     nodes = [
         *bridge_in,
-        *_renamed_nodes(trunk, names),
+        *(_bare(node) for node in _renamed_nodes(trunk, names)),
         *bridge_out,
         *(_bare(node) for node in tail.graph.node),
     ]
@@ -47,7 +47,7 @@ def graft(trunk: ModelProto, prepared: Prepared, input: InputSpec) -> ModelProto
         list(prepared.tail.graph.output),
         [*_renamed_weights(trunk, names), *tail.graph.initializer],
     )
-    domains = {entry.domain: entry.version for entry in tail.opset_import}
+    domains = {entry.domain: entry.version for entry in (*tail.opset_import, *trunk.opset_import)}
     used = {node.domain for node in graph.node} - {""}
     imports = [helper.make_opsetid("", opset)]
     imports += [helper.make_opsetid(domain, domains[domain]) for domain in sorted(used)]

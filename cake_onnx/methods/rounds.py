@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -24,6 +24,27 @@ _TIMED_ROUNDS = 3
 
 
 @dataclass(frozen=True)
+class Narrowing:
+    """How a student that starts as the teacher becomes small.
+
+    Attributes:
+        share: Part of the run, from its start, in which channels go.
+        notches: Times at which some of them go, evenly spread.
+        rate_factor: Learning rate over that of a student that starts from scratch.
+        samples: Samples on which channels are weighed, half from the pool and half from the bank.
+    """
+
+    share: float = 0.5
+    notches: int = 40
+    rate_factor: float = 0.5
+    samples: int = 256
+
+    def notches_by(self, done: float) -> int:
+        """Notches that are due when `done` of the run is done, [0, 1]."""
+        return math.floor(min(1.0, done / self.share) * self.notches)
+
+
+@dataclass(frozen=True)
 class RoundSettings:
     """The defaults of `--method rounds`.
 
@@ -38,6 +59,7 @@ class RoundSettings:
         bank_elements: Most numbers in the bank.
         diffusion: How samples travel.
         distillation: How the student learns.
+        narrowing: How a student that starts as the teacher becomes small.
     """
 
     samples: int = 250
@@ -50,6 +72,7 @@ class RoundSettings:
     bank_elements: int = 200_000_000
     diffusion: Diffusion = field(default_factory=Diffusion)
     distillation: Distillation = field(default_factory=Distillation)
+    narrowing: Narrowing = field(default_factory=Narrowing)
 
     @property
     def passes(self) -> float:
@@ -70,7 +93,8 @@ class Rounds:
     """
 
     def __init__(self, lesson: Lesson, total: int, settings: RoundSettings | None = None) -> None:
-        self.lesson, self.total, self.settings = lesson, total, settings or RoundSettings()
+        self.lesson, self.total = lesson, total
+        self.settings = _for_student(settings or RoundSettings(), lesson)
         self.teacher = lesson.device.wrap(lesson.teacher)
         self.student = lesson.device.wrap(lesson.student)
         self.apprentice: Apprentice = apprentice_for_rounds(
@@ -84,8 +108,10 @@ class Rounds:
         self.spread = self._spread_of_logits()
 
     def play(self, index: int) -> Point:
-        """Round `index`: diffuse a batch to the boundary, bank it, teach the student."""
+        """Round `index`: narrow the student, diffuse a batch to the boundary, bank it, teach the student."""
         draw = generator(self.lesson.seed, "round", 0, index)
+        if self.lesson.shrink_to is not None:
+            self._narrow(index, self.lesson.shrink_to)
         fresh = min(self.settings.refresh, self.pool.capacity // 50)
         self.pool.add(self.lesson.prior.draw(fresh, draw), draw)
         if self.settings.samples:
@@ -104,6 +130,18 @@ class Rounds:
             draw,
         )
         return Point(index + 1, (index + 1) * self.settings.passes, loss, agreement)
+
+    def _narrow(self, index: int, target: int) -> None:
+        """Let the channels go whose time has come by the end of round `index`."""
+        settings = self.settings.narrowing
+        due = settings.notches_by((index + 1) / self.total)
+        if due == settings.notches_by(index / self.total):
+            return
+        draw = generator(self.lesson.seed, "narrow", 0, index)
+        stores = (self.pool, self.bank) if len(self.bank) else (self.pool, self.pool)
+        x = torch.cat([store.draw(settings.samples // 2, draw).float() for store in stores])
+        place = self.lesson.device.torch_device
+        self.apprentice.shrink(target, due / settings.notches, x.to(place), draw)
 
     def state(self) -> dict[str, Tensor]:
         """All that a checkpoint needs beside the seed."""
@@ -198,6 +236,14 @@ def train_in_rounds(
             checkpoints.save(run.state(), _facts(curve, total))
     report(tell.Progress("distil", total, total, _note(curve)))
     return Training(total, curve[-1].passes, tuple(curve))
+
+
+def _for_student(settings: RoundSettings, lesson: Lesson) -> RoundSettings:
+    """A student that starts as the teacher learns more slowly than one from scratch."""
+    if lesson.shrink_to is None:
+        return settings
+    rate = settings.distillation.learning_rate * settings.narrowing.rate_factor
+    return replace(settings, distillation=replace(settings.distillation, learning_rate=rate))
 
 
 def rounds_within(lesson: Lesson, minutes: float, settings: RoundSettings | None = None) -> int:

@@ -24,6 +24,7 @@ class Lesson:
         classes: K.
         device: Where and in which precision.
         seed: All randomness follows from it.
+        shrink_to: For a student that loses channels: parameters at the end.
     """
 
     teacher: nn.Module
@@ -34,6 +35,7 @@ class Lesson:
     classes: int
     device: Device
     seed: int
+    shrink_to: int | None = None
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,14 @@ class Student:
         family: Name of the family it was built by.
         parameters: Trainable numbers in `module`.
         reason: Why this family, in one phrase for the report.
+        shrink_to: For a student that starts as the teacher: parameters at the end.
     """
 
     module: nn.Module
     family: str
     parameters: int
     reason: str
+    shrink_to: int | None = None
 
 
 class Family(Protocol):

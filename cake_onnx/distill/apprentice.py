@@ -1,0 +1,194 @@
+"""A student with its optimiser: one step of learning, losing channels, checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from cake_onnx.distill.settings import Distillation, PublishedDistillation
+from cake_onnx.errors import RunFailedError
+from cake_onnx.losses import soft_label_loss
+
+Logits = Callable[[Tensor], Tensor]
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+"""What AdamW remembers of every weight."""
+
+
+@runtime_checkable
+class Shrinking(Protocol):
+    """A student that can lose channels while it learns."""
+
+    def weights(self) -> dict[str, nn.Parameter]:
+        """What learns, by name; other parameters after every `shrink`."""
+        ...
+
+    def shrink(
+        self,
+        target: int,
+        progress: float,
+        x: Tensor,
+        generator: torch.Generator,
+        moments: Sequence[Mapping[str, Tensor]],
+    ) -> list[dict[str, Tensor]]:
+        """Go `progress` of the way to `target` parameters; `moments` are cut as the weights are."""
+        ...
+
+    def graph_bytes(self) -> bytes:
+        """The graph as it is now, for a checkpoint."""
+        ...
+
+    def install_bytes(self, data: bytes) -> None:
+        """Take a graph back."""
+        ...
+
+
+class Apprentice:
+    """A student with its optimiser: what a round changes and a checkpoint keeps.
+
+    Args:
+        module: `(B, *shape)` to `(B, K)`; trained in place.
+        optimiser: Over the parameters of `module`.
+        run: The module in the precision of the device.
+    """
+
+    def __init__(self, module: nn.Module, optimiser: torch.optim.Optimizer, run: Logits) -> None:
+        self.module = module
+        self.optimiser = optimiser
+        self.run = run
+
+    def learn(
+        self,
+        x: Tensor,
+        teacher: Tensor,
+        rate: float,
+        temperature: float = 1.0,
+        momentum: float | None = None,
+    ) -> tuple[float, float]:
+        """One step on `(B, *shape)` with the teacher's logits `(B, K)`.
+
+        Args:
+            x: What the student sees.
+            teacher: What it should say.
+            rate: Learning rate of this step.
+            temperature: T of the soft labels.
+            momentum: Of this step, for SGD under a schedule; None leaves it as it is.
+
+        Returns:
+            Mean loss and the share of samples on which both decide alike, before the step.
+
+        Raises:
+            RunFailedError: The loss is not finite.
+        """
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+            if momentum is not None:
+                group["momentum"] = momentum
+        logits = self.run(x)
+        loss = soft_label_loss(logits, teacher, temperature).mean()
+        if not torch.isfinite(loss):
+            raise RunFailedError(
+                "a finite loss while the student learns",
+                f"{loss.item()}",
+                "state the input's true range with `--input-range LO,HI`, or choose another `--student`",
+            )
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+        return loss.item(), float((logits.argmax(1) == teacher.argmax(1)).float().mean())
+
+    def shrink(self, target: int, progress: float, x: Tensor, generator: torch.Generator) -> None:
+        """Narrow the student; the optimiser keeps what it knows of what is left.
+
+        Args:
+            target: Parameters at the end, at most.
+            progress: Share of the way there that shall be behind us afterwards, (0, 1].
+            x: `(B, *shape)` samples on which channels are weighed.
+            generator: Of the weighing.
+
+        Raises:
+            UsageError: It cannot be that small.
+        """
+        student = self._shrinking()
+        known = {name: self.optimiser.state[weight] for name, weight in student.weights().items()}
+        learnt = all(known.values())
+        moments = (
+            [{name: slots[slot] for name, slots in known.items()} for slot in _MOMENTS] if learnt else []
+        )
+        cut = student.shrink(target, progress, x, generator, moments)
+        self._take_new_weights()
+        if learnt:
+            step = next(iter(known.values()))["step"]
+            for name, weight in student.weights().items():
+                values = zip(_MOMENTS, cut, strict=True)
+                slots = {slot: torch.empty_like(weight).copy_(moment[name]) for slot, moment in values}
+                self.optimiser.state[weight] = {"step": step.clone(), **slots}
+
+    def _shrinking(self) -> Shrinking:
+        if not isinstance(self.module, Shrinking):
+            raise TypeError(f"{type(self.module).__name__} cannot lose channels")
+        return self.module
+
+    def _take_new_weights(self) -> None:
+        """Let the optimiser work on the weights that the student has now; it forgets the others."""
+        self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        group = self.optimiser.param_groups[0]
+        self.optimiser = torch.optim.AdamW(
+            self.module.parameters(), lr=group["lr"], weight_decay=group["weight_decay"]
+        )
+
+    def state(self) -> dict[str, Tensor]:
+        """Weights and optimiser state as flat tensors, for a checkpoint."""
+        tensors = {f"student.{name}": value for name, value in self.module.state_dict().items()}
+        if isinstance(self.module, Shrinking):
+            tensors["graph"] = torch.frombuffer(bytearray(self.module.graph_bytes()), dtype=torch.uint8)
+        for index, slots in self.optimiser.state_dict()["state"].items():
+            tensors |= {
+                f"optimiser.{index}.{name}": value for name, value in slots.items() if value is not None
+            }
+        return tensors
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Take back what `state` gave."""
+        if isinstance(self.module, Shrinking):
+            self.module.install_bytes(tensors["graph"].numpy().tobytes())
+            self._take_new_weights()
+        weights = {
+            name.removeprefix("student."): value
+            for name, value in tensors.items()
+            if name.startswith("student.")
+        }
+        self.module.load_state_dict(weights)
+        slots: dict[int, dict[str, Tensor]] = {}
+        weights_in_order = [weight for group in self.optimiser.param_groups for weight in group["params"]]
+        for name, value in tensors.items():
+            if name.startswith("optimiser."):
+                _, index, slot = name.split(".", 2)
+                weight = weights_in_order[int(index)]
+                if value.shape == weight.shape:
+                    # In the memory layout of the weight, or another loop with another rounding would run.
+                    value = torch.empty_like(weight).copy_(value)
+                slots.setdefault(int(index), {})[slot] = value
+        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": slots})
+
+
+def apprentice_for_rounds(module: nn.Module, run: Logits, settings: Distillation) -> Apprentice:
+    """AdamW on all parameters of `module`."""
+    optimiser = torch.optim.AdamW(
+        module.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    return Apprentice(module, optimiser, run)
+
+
+def apprentice_as_published(module: nn.Module, run: Logits, settings: PublishedDistillation) -> Apprentice:
+    """SGD with momentum on all parameters of `module`."""
+    optimiser = torch.optim.SGD(
+        module.parameters(),
+        lr=settings.learning_rate,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+    )
+    return Apprentice(module, optimiser, run)

@@ -1,0 +1,108 @@
+"""A round, or a published epoch, of teaching: what the student sees, labelled by the teacher."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cake_onnx.bank import Bank
+from cake_onnx.distill.apprentice import Apprentice, Logits
+from cake_onnx.distill.settings import Distillation, PublishedDistillation, cosine
+from cake_onnx.priors import Prior
+
+
+def compose_batch(
+    bank: Bank, pool: Bank, prior: Prior, settings: Distillation, generator: torch.Generator
+) -> Tensor:
+    """A batch for the student, `(B, *shape)` on the CPU: from the pool and the bank, varied, partly mixed.
+
+    Mixing walks straight lines between samples, and a line between two classes crosses a boundary.
+    """
+    banked = round(settings.batch * (1 - settings.prior_share)) if len(bank) else 0
+    fresh = pool.draw(settings.batch - banked, generator)
+    x = torch.cat([fresh, bank.draw(banked, generator)]) if banked else fresh
+    # Storage in half precision may round a value at a bound to just beyond it.
+    x = prior.augment(prior.project(x), generator)
+    column = (-1, *[1] * (x.dim() - 1))
+    mixed = (torch.rand(len(x), generator=generator) < settings.mix_share).view(column)
+    weight = torch.rand(len(x), generator=generator).view(column)
+    other = x[torch.randperm(len(x), generator=generator)]
+    return prior.project(torch.where(mixed, weight * x + (1 - weight) * other, x))
+
+
+def learn_round(
+    apprentice: Apprentice,
+    teacher: Logits,
+    bank: Bank,
+    pool: Bank,
+    prior: Prior,
+    settings: Distillation,
+    progress: float,
+    per_round: float,
+    device: torch.device,
+    generator: torch.Generator,
+) -> tuple[float, float]:
+    """The student's part of a round: the teacher labels what the student really sees.
+
+    Args:
+        apprentice: Trained in place.
+        teacher: `(B, *shape)` to `(B, K)`.
+        bank: Samples on the way to the boundary.
+        pool: Samples of the prior.
+        prior: Varies samples.
+        settings: The student's part of the defaults.
+        progress: Share of the run that is done, [0, 1).
+        per_round: Share of the run that one round is.
+        device: Where both networks live.
+        generator: Of this round.
+
+    Returns:
+        Mean loss and mean agreement over the steps.
+    """
+    losses, agreements = 0.0, 0.0
+    for step in range(settings.steps):
+        x = compose_batch(bank, pool, prior, settings, generator).to(device)
+        with torch.no_grad():
+            labels = teacher(x)
+        rate = cosine(settings.learning_rate, 0.0, progress + per_round * step / settings.steps)
+        loss, agreement = apprentice.learn(x, labels, rate, settings.temperature)
+        losses, agreements = losses + loss, agreements + agreement
+    return losses / settings.steps, agreements / settings.steps
+
+
+def learn_epoch(
+    apprentice: Apprentice,
+    bank: Bank,
+    logits: Tensor,
+    settings: PublishedDistillation,
+    epoch: int,
+    device: torch.device,
+    generator: torch.Generator,
+) -> tuple[float, float]:
+    """One epoch as published: shuffled batches, labels computed once, no augmentation, no mixing.
+
+    Args:
+        apprentice: Trained in place.
+        bank: All sets.
+        logits: The teacher's logits of the bank's samples `(count, K)`, in its order.
+        settings: The published numbers.
+        epoch: 0-based.
+        device: Where the student lives.
+        generator: Of this epoch.
+
+    Returns:
+        Mean loss and mean agreement over the batches.
+    """
+    x = bank.state()["x"]
+    order = torch.randperm(len(x), generator=generator).split(settings.batch)
+    total_steps, losses, agreements = len(order) * settings.epochs, 0.0, 0.0
+    for step, index in enumerate(order):
+        progress = (epoch * len(order) + step) / total_steps
+        loss, agreement = apprentice.learn(
+            x[index].float().to(device),
+            logits[index].to(device),
+            settings.rate_at(progress),
+            momentum=settings.momentum_at(progress),
+        )
+        losses, agreements = losses + loss, agreements + agreement
+    return losses / len(order), agreements / len(order)

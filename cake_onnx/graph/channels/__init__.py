@@ -1,0 +1,23 @@
+"""Which channels of a graph belong together, and the graph without some of them."""
+
+from __future__ import annotations
+
+from cake_onnx.graph.channels import movement, pointwise, products  # registers the rules
+from cake_onnx.graph.channels.follow import Channels, follow_channels
+from cake_onnx.graph.channels.narrow import narrow
+from cake_onnx.graph.channels.plan import Widths, narrowest, next_drops, plan_widths
+from cake_onnx.graph.channels.sizes import Sizes
+
+__all__ = [
+    "Channels",
+    "Sizes",
+    "Widths",
+    "follow_channels",
+    "movement",
+    "narrow",
+    "narrowest",
+    "next_drops",
+    "plan_widths",
+    "pointwise",
+    "products",
+]

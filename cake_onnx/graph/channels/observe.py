@@ -1,0 +1,60 @@
+"""Sizes of every tensor of a graph, as onnxruntime finds them: inferred shapes miss too many."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import ModelProto, helper
+
+from cake_onnx.graph.runtime import as_declared, draw_inputs, open_session, run_all
+from cake_onnx.graph.specs import InputSpec
+from cake_onnx.graph.tensors import copy_model
+
+BATCHES = (3, 5)
+"""Two odd batch sizes: an axis whose size differs between them holds samples."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What one run showed.
+
+    Attributes:
+        shapes: Sizes of every tensor at the first batch of `BATCHES`, weights included.
+        moving: Axes of every tensor whose size follows the batch.
+    """
+
+    shapes: dict[str, tuple[int, ...]]
+    moving: dict[str, frozenset[int]]
+
+
+def observe(model: ModelProto, input: InputSpec) -> Observed:
+    """Run a graph on random input and look at all its tensors.
+
+    Raises:
+        UnsupportedTeacherError: onnxruntime does not load it.
+        RunFailedError: onnxruntime does not run it at several samples at once.
+    """
+    names = [name for node in model.graph.node for name in node.output if name]
+    shown = copy_model(model)
+    del shown.graph.output[:]
+    shown.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
+    session = open_session(shown.SerializeToString(), threads=1)
+    first, second = (_sizes(session, input, names, batch) for batch in BATCHES)
+    moving = {
+        name: frozenset(
+            axis for axis, (a, b) in enumerate(zip(first[name], second[name], strict=True)) if a != b
+        )
+        for name in names
+        if len(first[name]) == len(second[name])
+    }
+    stored = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    fed = {value.name: (BATCHES[0], *input.shape) for value in model.graph.input}
+    moving |= {value.name: frozenset([0]) for value in model.graph.input}
+    return Observed(stored | fed | first, moving)
+
+
+def _sizes(session: object, input: InputSpec, names: list[str], batch: int) -> dict[str, tuple[int, ...]]:
+    fed = as_declared(draw_inputs(input, batch, seed=0), input)
+    values = run_all(session, names, {input.name: fed})
+    return {name: tuple(np.shape(value)) for name, value in zip(names, values, strict=True)}

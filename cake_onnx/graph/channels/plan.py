@@ -1,0 +1,105 @@
+"""Where to cut: the widths that a graph of a given size should have, by what its channels are worth."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping
+
+from cake_onnx.errors import UsageError
+from cake_onnx.graph.channels.sizes import Key, Sizes
+
+Widths = dict[tuple[Key, ...], int]
+"""Items that each group keeps, by the axes they run along."""
+
+
+def plan_widths(sizes: Sizes, target: int, importance: Mapping[int, float]) -> Widths:
+    """Drop what matters least per parameter until `target` parameters are left; the widths then.
+
+    Whole blocks of channels go (see `Group`), the least important of each group first. Blocks that turn out
+    not to be in the way are given back. `sizes` is left as it was.
+
+    Raises:
+        UsageError: The graph cannot be that small.
+    """
+    given: list[list[int]] = []
+    waiting = [entry for index in range(len(sizes.groups)) if (entry := _next(sizes, index, importance))]
+    heapq.heapify(waiting)
+    while sizes.parameters > target:
+        if not waiting:
+            found = sizes.parameters
+            _undo(sizes, given)
+            raise UsageError(
+                f"a size of {target:,} parameters",
+                f"{found:,} in the narrowest form of this graph",
+                "ask for less compression, or for another --student",
+            )
+        price, index, block = heapq.heappop(waiting)
+        fresh = _next(sizes, index, importance)
+        if fresh is None:
+            continue
+        # Others went meanwhile, so the block may save less than thought.
+        if fresh[0] > price and waiting and fresh[0] > waiting[0][0]:
+            heapq.heappush(waiting, fresh)
+            continue
+        sizes.drop(block)
+        given.append(block)
+        if following := _next(sizes, index, importance):
+            heapq.heappush(waiting, following)
+    for block in reversed(given[:-1]):
+        sizes.take_back(block)
+        if sizes.parameters > target:
+            sizes.drop(block)
+        else:
+            given.remove(block)
+    widths = {group.keys: len(sizes.left(group)) for group in sizes.groups}
+    _undo(sizes, given)
+    return widths
+
+
+def narrowest(sizes: Sizes) -> int:
+    """Parameters of the smallest form of a graph. `sizes` is left as it was."""
+    given: list[list[int]] = []
+    for index in range(len(sizes.groups)):
+        while block := _next(sizes, index, {}):
+            sizes.drop(block[2])
+            given.append(block[2])
+    found = sizes.parameters
+    _undo(sizes, given)
+    return found
+
+
+def _next(sizes: Sizes, index: int, importance: Mapping[int, float]) -> tuple[float, int, list[int]] | None:
+    """Price, group and items of the next block that a group may lose; None where it may lose none."""
+    group = sizes.groups[index]
+    left = sorted(sizes.left(group), key=lambda item: (importance.get(item, 0.0), item))
+    block = left[: len(left) % group.block or group.block]
+    if not block or not sizes.may_drop(block):
+        return None
+    saved = sizes.saving(block)
+    return (sum(importance.get(item, 0.0) for item in block) / saved, index, block) if saved > 0 else None
+
+
+def _undo(sizes: Sizes, given: list[list[int]]) -> None:
+    for block in given:
+        sizes.take_back(block)
+
+
+def next_drops(
+    sizes: Sizes, widths: Widths, starts: Widths, progress: float, importance: Mapping[int, float]
+) -> list[int]:
+    """Items that go now, on the way from the widths of the start to the planned ones.
+
+    Args:
+        sizes: As the graph is.
+        widths: As planned.
+        starts: As the teacher was.
+        progress: Share of the way that shall be behind us, (0, 1].
+        importance: Of every item.
+    """
+    drops: list[int] = []
+    for group in sizes.groups:
+        final = widths[group.keys]
+        wanted = final + round((starts[group.keys] - final) * (1 - progress))
+        left = sorted(sizes.left(group), key=lambda item: (importance.get(item, 0.0), item))
+        drops += left[: max(0, len(left) - wanted)]
+    return drops

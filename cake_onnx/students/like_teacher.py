@@ -1,0 +1,193 @@
+"""The teacher itself, grown down: it starts at the teacher's weights and loses channels while it learns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+from onnx import helper
+from torch import Tensor
+
+from cake_onnx.errors import UnsupportedTeacherError, UsageError
+from cake_onnx.graph.channels import (
+    Channels,
+    Sizes,
+    Widths,
+    follow_channels,
+    narrow,
+    narrowest,
+    next_drops,
+    plan_widths,
+)
+from cake_onnx.graph.float32 import as_float32, without_rounding
+from cake_onnx.graph.prepare import Prepared
+from cake_onnx.graph.specs import InputSpec
+from cake_onnx.graph.trainable import TrainableGraph, stored_arrays
+
+NAME = "like-teacher"
+_PLAN = "widths"
+_PROJECTIONS = 8
+"""Random weightings of the logits that importance is averaged over."""
+
+
+class LikeTeacher(TrainableGraph):
+    """The teacher's graph with weights that learn and channels that go.
+
+    Args:
+        prepared: The teacher, cut and folded.
+        input: What it takes.
+
+    Raises:
+        UnsupportedTeacherError: Its graph cannot be narrowed; the message names the node that stops it.
+    """
+
+    def __init__(self, prepared: Prepared, input: InputSpec) -> None:
+        if prepared.fixed_batch is not None:
+            raise _cannot("a graph through which any batch goes", "one tied to its batch")
+        body = without_rounding(prepared.body) if prepared.quantised else prepared.body
+        if body is None:
+            raise _cannot("a float graph, or one quantised by QuantizeLinear", "another way of quantising")
+        self.input = replace(input, dtype="float32")
+        super().__init__(
+            as_float32(body), prepared.cut.relation, whole_numbers=input.dtype.startswith(("int", "uint"))
+        )
+
+        self.widths: Widths | None = None
+        self.starts = {group.keys: len(group.items) for group in self._sizes().groups}
+
+    @property
+    def size(self) -> int:
+        """Numbers that the weights hold now."""
+        return self._sizes().parameters
+
+    def narrowest(self) -> int:
+        """Parameters of the smallest graph that dropping channels can reach.
+
+        Raises:
+            UnsupportedTeacherError: No channel can go; the message names the node that stops it.
+        """
+        channels = follow_channels(self.skeleton, self.input)
+        if not channels.droppable():
+            raise _cannot("channels that can be dropped", channels.reason() or "none in this graph")
+        return narrowest(Sizes(channels))
+
+    def shrink(
+        self,
+        target: int,
+        progress: float,
+        x: Tensor,
+        generator: torch.Generator,
+        moments: Sequence[Mapping[str, Tensor]],
+    ) -> list[dict[str, Tensor]]:
+        """Go on towards `target` parameters, dropping the channels that matter least per parameter.
+
+        How wide each layer shall end is planned the first time, from what channels are worth in the teacher;
+        which channels go is decided each time.
+
+        Args:
+            target: Parameters at the end, at most.
+            progress: Share of the way that shall be behind us afterwards, (0, 1].
+            x: `(B, *shape)` samples on which importance is measured.
+            generator: Of the random weightings.
+            moments: Tensors laid out as `weights` (an optimiser's state), to be cut alike.
+
+        Returns:
+            `moments`, cut.
+
+        Raises:
+            UsageError: The graph cannot be that small.
+        """
+        channels = follow_channels(self.model(), self.input)
+        sizes = Sizes(channels)
+        importance = self._importance(channels, x, generator)
+        if self.widths is None:
+            self.widths = plan_widths(sizes, target, importance)
+        drops = next_drops(sizes, self.widths, self.starts, progress, importance)
+        if not drops:
+            return [dict(slot) for slot in moments]
+        cut = [narrow(replace(channels, model=self.model(slot)), drops) for slot in moments]
+        self.install(narrow(channels, drops))
+        self.to(x.device)
+        return [self.from_initializers(stored_arrays(model)) for model in cut]
+
+    def graph_bytes(self) -> bytes:
+        """The graph with its weights and with the plan."""
+        model = self.model()
+        helper.set_model_props(model, {_PLAN: json.dumps(list((self.widths or {}).items()))})
+        return bytes(model.SerializeToString(deterministic=True))
+
+    def install_bytes(self, data: bytes) -> None:
+        """Take back what `graph_bytes` gave."""
+        model = onnx.load_model_from_string(data)
+        plan = json.loads(next(entry.value for entry in model.metadata_props if entry.key == _PLAN))
+        self.widths = {tuple(tuple(key) for key in keys): width for keys, width in plan} or None
+        del model.metadata_props[:]
+        device = next(self.parameters()).device
+        self.install(model)
+        self.to(device)
+
+    def _sizes(self) -> Sizes:
+        return Sizes(follow_channels(self.skeleton, self.input))
+
+    def _importance(self, channels: Channels, x: Tensor, generator: torch.Generator) -> dict[int, float]:
+        """First-order effect of every item on the logits: E ‖∂z/∂gate‖², the gate multiplying the channel.
+
+        Where a weight sums over a channel, its slice times its gradient is the derivative of such a gate
+        (Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019, section 3). Random
+        signs in front of the logits make the square of a sum over samples an estimate of the sum of squares.
+        """
+        weights = self.weights()
+        total: dict[int, float] = {}
+        for _ in range(_PROJECTIONS):
+            logits = self(x)
+            signs = (torch.randint(0, 2, logits.shape, generator=generator) * 2 - 1).to(logits)
+            total_logit = (signs * logits).sum()
+            slopes = torch.autograd.grad(total_logit, list(weights.values()), materialize_grads=True)
+            named = zip(weights.items(), slopes, strict=True)
+            products = {name: weight * slope for (name, weight), slope in named}
+            for item, slope in _gates(channels, self.to_initializers(products)).items():
+                total[item] = total.get(item, 0.0) + slope * slope
+        return total
+
+
+def _gates(channels: Channels, products: Mapping[str, npt.NDArray[np.float32]]) -> dict[int, float]:
+    """Derivative with respect to the gate of every item: by what sums over it, else by what makes it."""
+    reading: dict[int, float] = {}
+    making: dict[int, float] = {}
+    for name, product in products.items():
+        for axis, label in enumerate(channels.labels.get(name, ())):
+            if label is None:
+                continue
+            slopes = product.sum(axis=tuple(other for other in range(product.ndim) if other != axis))
+            into = reading if channels.contracted.get(name) == axis else making
+            for item, slope in zip(label.tolist(), slopes.tolist(), strict=True):
+                for root in channels.items.roots(item):
+                    into[root] = into.get(root, 0.0) + slope
+    return making | reading
+
+
+def _cannot(expected: str, found: str) -> UnsupportedTeacherError:
+    return UnsupportedTeacherError(f"{expected}, to grow the teacher down", found, "choose another --student")
+
+
+def grow_down(prepared: Prepared, input: InputSpec, target: int) -> LikeTeacher:
+    """The teacher as a student that can become as small as `target` parameters.
+
+    Raises:
+        UnsupportedTeacherError: The graph cannot be narrowed.
+        UsageError: It cannot become that small; the message says how small it can become.
+    """
+    module = LikeTeacher(prepared, input)
+    least = module.narrowest()
+    if least > target:
+        raise UsageError(
+            f"room for the narrowest form of this teacher, {least:,} parameters",
+            f"a size of {target:,} parameters",
+            f"ask for `--compression {int(10 * module.size / least) / 10:g}x` or less, or another --student",
+        )
+    return module
