@@ -32,11 +32,12 @@ from cake_onnx.methods.rounds import RoundSettings, train_in_rounds
 from cake_onnx.methods.training import Lesson
 from cake_onnx.pipeline import compress, export
 from cake_onnx.priors import UniformPrior
+from cake_onnx.students.sizing import choose_family
 from cake_onnx.teacher import load_teacher
 
 RESULTS = Path(__file__).parent / "results" / "teachers.csv"
 COLUMNS = (
-    "teacher", "arm", "seed", "minutes", "rounds", "passes", "student",
+    "teacher", "arm", "seed", "minutes", "rounds", "passes", "choice", "student",
     "teacher_parameters", "student_parameters",
     "teacher_bytes", "student_bytes", "latency_ratio_1", "latency_ratio_64", "agreement_held_out",
     "agreement_real", "accuracy_teacher", "accuracy_student", "n_real", "seconds", "processor", "cores",
@@ -52,9 +53,10 @@ def main() -> None:
     for entry in chosen:
         for seed in map(int, options.seeds.split(",")):
             for arm in options.arms.split(","):
-                key = (Path(entry["file"]).stem, arm, str(seed), _told(options.minutes))
+                key = (Path(entry["file"]).stem, arm, str(seed), _told(options.minutes), options.student)
                 if key not in _done():
-                    _append(_measure(entry, arm, seed, options) | {"minutes": _told(options.minutes)})
+                    told = {"minutes": _told(options.minutes), "choice": options.student}
+                    _append(_measure(entry, arm, seed, options) | told)
 
 
 def _parse() -> argparse.Namespace:
@@ -64,6 +66,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--only", default="", help="stems of teachers, separated by commas")
     parser.add_argument("--arms", default="cake", help="out of cake, noise, prior")
     parser.add_argument("--seeds", default="0")
+    parser.add_argument(
+        "--student", default="auto", help="as of the command, or `family`: the nearest family, from scratch"
+    )
     parser.add_argument("--minutes", type=float, default=None, help="cut the default budget to this time")
     return parser.parse_args()
 
@@ -86,9 +91,13 @@ def _config(entry: dict[str, Any], seed: int, minutes: float | None) -> Config:
 def _measure(entry: dict[str, Any], arm: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     path, config = options.teachers / entry["file"], _config(entry, seed, options.minutes)
     teacher = load_teacher(path, config.input_range, config.mean, config.std)
+    student = options.student
+    if student == "family":
+        student, _ = choose_family(teacher.input, teacher.traits)
+    config = config.model_copy(update={"student": student})
     x, y = real_data(entry, options.data, teacher.input.shape)
     start = time.perf_counter()
-    row = _compressed(path, config, x, y) if arm == "cake" else _baseline(arm, path, config)
+    row = _compressed(path, config, x, y) if arm == "cake" else _baseline(arm, path, config, options)
     seconds = time.perf_counter() - start
     student = open_session(row.pop("model"))
     decided = []
@@ -127,23 +136,19 @@ def _compressed(path: Path, config: Config, x: np.ndarray, y: np.ndarray) -> dic
     }  # fmt: skip
 
 
-def _rounds_of_ours(stem: str, seed: int, minutes: str) -> int:
+def _rounds_of_ours(stem: str, seed: int, minutes: str, choice: str) -> int:
     with RESULTS.open() as file:
         for row in csv.DictReader(file):
-            if (row["teacher"], row["arm"], row["seed"], row["minutes"]) == (
-                stem,
-                "cake",
-                str(seed),
-                minutes,
-            ):
+            key = (row["teacher"], row["arm"], row["seed"], row["minutes"], row["choice"])
+            if key == (stem, "cake", str(seed), minutes, choice):
                 return int(row["rounds"])
     raise SystemExit(
         f"run the arm `cake` of {stem}, seed {seed}, first: a baseline takes its number of rounds"
     )
 
 
-def _baseline(arm: str, path: Path, config: Config) -> dict[str, Any]:
-    rounds = _rounds_of_ours(path.stem, config.seed, _told(config.max_minutes))
+def _baseline(arm: str, path: Path, config: Config, options: argparse.Namespace) -> dict[str, Any]:
+    rounds = _rounds_of_ours(path.stem, config.seed, _told(config.max_minutes), options.student)
     teacher = load_teacher(path, config.input_range, config.mean, config.std)
     student = choose_student(teacher, config)
     lesson, _ = prepare_lesson(teacher, student, config)
@@ -170,17 +175,17 @@ def _say(progress: Any) -> None:
         )
 
 
-def _done() -> set[tuple[str, str, str, str]]:
+def _done() -> set[tuple[str, str, str, str, str]]:
     if not RESULTS.exists():
         return set()
     with RESULTS.open() as file:
-        return {(r["teacher"], r["arm"], r["seed"], r["minutes"]) for r in csv.DictReader(file)}
+        return {(r["teacher"], r["arm"], r["seed"], r["minutes"], r["choice"]) for r in csv.DictReader(file)}
 
 
 def _append(row: dict[str, Any]) -> None:
     new = not RESULTS.exists()
     with RESULTS.open("a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         if new:
             writer.writeheader()
         writer.writerow(row)

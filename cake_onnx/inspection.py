@@ -43,7 +43,7 @@ def _describe(teacher: Teacher) -> dict[str, Any]:
         "range": f"{shown}; samples by the {prior.name} prior, {reason}",
         "output": f"{output.scores}: {output.kind}, {output.classes} classes",
         "operators": f"{operators}; {', '.join(sorted(teacher.traits)) or 'plain layers'}",
-        "batch": "; ".join(teacher.notes),
+        "batch": "; ".join((*teacher.changes, *teacher.notes)),
         "parity": f"{parity}, {parity.n} samples one by one and in batches",
         "gradient": f"norm {parity.gradient_norm:.2g}, {parity.gradient_error:.1%} off a difference quotient",
         "cost": _cost(cost),

@@ -103,7 +103,7 @@ def compress(
         size,
         lesson.device.torch_device,
     )
-    original = Side(teacher.file.runnable, teacher.session, teacher.input, teacher.output)
+    original = Side(teacher.data, teacher.session, teacher.input, teacher.output)
     copy = replace(original, model=model, session=open_session(model))
     verdict = judge(original, copy, suites, evaluation, config.min_agreement, report)
     clock.lap("judge")
@@ -191,7 +191,10 @@ def _tell(
         verdict=verdict,
         run=run,
         assumptions=assumptions(
-            teacher.input, f"Samples start from {lesson.prior}, because {prior_reason}.", verdict
+            teacher.input,
+            f"Samples start from {lesson.prior}, because {prior_reason}.",
+            verdict,
+            teacher.changes,
         ),
         command=f"cake-onnx compress {teacher.file.path.name} --config config.toml",
         config_text=to_toml(config),

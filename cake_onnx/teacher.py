@@ -31,12 +31,14 @@ class Teacher:
         output: What it says.
         prepared: The part that was converted, and where it was cut from the rest.
         module: `(B, *shape)` float32 to logits `(B, K)`; needs no gradient for its weights.
-        session: onnxruntime on the file as found, or on what `notes` says was made of it.
+        session: onnxruntime on `data`.
         parity: How far `module` and `session` lie apart.
         parameters: Numbers stored as weights.
         operators: Operator type to count.
         traits: What it is made of: `convolution`, `residual`, `attention`, …
-        notes: What was changed on the way, and how a batch goes through, in words.
+        data: What `session` runs: the file, or what `changes` says was made of it.
+        changes: What sets `data` apart from the file, in words; the student has the form of `data`.
+        notes: What else was done on the way, and how a batch goes through, in words.
     """
 
     file: LoadedModel
@@ -49,6 +51,8 @@ class Teacher:
     parameters: int
     operators: dict[str, int]
     traits: frozenset[str]
+    data: bytes
+    changes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -89,8 +93,11 @@ def load_teacher(
         module,
         reference.session,
         parity,
-        parameter_count(file.model),
+        # Weights may be computed from a few numbers; then the folded graph says what there is.
+        max(parameter_count(file.model), parameter_count(prepared.body)),
         operator_counts(file.model),
         traits(file.model),
-        (*reference.changes, *prepared.notes, module.way),
+        reference.runnable(file),
+        reference.changes,
+        (*prepared.notes, module.way),
     )

@@ -12,7 +12,7 @@ from cake_onnx.devices import find_device, generator
 from cake_onnx.errors import UnsupportedTeacherError, UsageError
 from cake_onnx.evaluation import load_evaluation
 from cake_onnx.graph.load import LoadedModel, load_model
-from cake_onnx.graph.runtime import open_session
+from cake_onnx.graph.reference import open_reference
 from cake_onnx.graph.signature import read_signature
 from cake_onnx.judge import Side, Suite, judge
 from cake_onnx.methods.held_out import held_out_suites
@@ -28,6 +28,7 @@ _SIZE = 1000
 class _Opened:
     file: LoadedModel
     side: Side
+    changes: tuple[str, ...]
 
 
 def validate(teacher: Path, student: Path, config: Config, report: tell.Report = tell.silent) -> Report:
@@ -57,7 +58,7 @@ def validate(teacher: Path, student: Path, config: Config, report: tell.Report =
         teacher=Subject.of_file(first.file), student=Subject.of_file(second.file),
         family="given", chosen_because="it was given", input=spec, output=output,
         conversion=None, export=None, verdict=verdict, run=run,
-        assumptions=assumptions(spec, f"{named} start from {prior}.", verdict),
+        assumptions=assumptions(spec, f"{named} start from {prior}.", verdict, first.changes),
         command=f"cake-onnx validate {first.file.path.name} {second.file.path.name}",
         config_text=to_toml(config),
     )  # fmt: skip
@@ -65,11 +66,11 @@ def validate(teacher: Path, student: Path, config: Config, report: tell.Report =
 
 def _open(path: Path, config: Config) -> _Opened:
     file = load_model(path)
-    session = open_session(file.runnable)
+    reference = open_reference(file)
     input, output = read_signature(
-        file.model, input_range=config.input_range, mean=config.mean, std=config.std
+        reference.model, input_range=config.input_range, mean=config.mean, std=config.std
     )
-    return _Opened(file, Side(file.runnable, session, input, output))
+    return _Opened(file, Side(reference.runnable(file), reference.session, input, output), reference.changes)
 
 
 def _require_same_shape(first: _Opened, second: _Opened) -> None:

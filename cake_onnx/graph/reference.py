@@ -45,6 +45,10 @@ class Reference:
     session: InferenceSession
     changes: tuple[str, ...] = ()
 
+    def runnable(self, file: LoadedModel) -> bytes:
+        """What `session` runs, as one message: the file itself where nothing was changed."""
+        return bytes(self.model.SerializeToString()) if self.changes else file.runnable
+
 
 def open_reference(file: LoadedModel) -> Reference:
     """Open a file in onnxruntime, or a variant of it that says the same.

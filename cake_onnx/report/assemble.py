@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -188,8 +188,17 @@ def _accuracy(verdict: Verdict) -> measures.Accuracy | None:
     return None if verdict.accuracy is None else measures.Accuracy(**verdict.accuracy.__dict__)
 
 
-def assumptions(input: InputSpec, prior: str, verdict: Verdict) -> tuple[str, ...]:
-    """What was taken for granted, one sentence each, the most consequential first."""
+def assumptions(
+    input: InputSpec, prior: str, verdict: Verdict, changes: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """What was taken for granted, one sentence each, the most consequential first.
+
+    Args:
+        input: What the teacher takes.
+        prior: Where samples start, as a sentence.
+        verdict: What was measured.
+        changes: What was done to the teacher's file before it could be used; the student has that form.
+    """
     bounds = input.bounds
     shown = f"{min(bounds.low):g} to {max(bounds.high):g}"
     found = [f"Inputs lie in {shown} ({bounds.source})."]
@@ -198,6 +207,7 @@ def assumptions(input: InputSpec, prior: str, verdict: Verdict) -> tuple[str, ..
             f"Nobody said how inputs are scaled; {shown} was assumed. "
             "State it with --input-range or --mean and --std."
         ]
+    found += [f"The teacher's file was changed first, and the student has that form: {c}." for c in changes]
     held_out = next((c for c in verdict.comparisons if c.suite.role == "held-out"), None)
     unseen = [k for k, n, _ in held_out.per_class() if not n] if held_out else []
     if unseen:

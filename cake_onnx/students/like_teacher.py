@@ -186,8 +186,8 @@ def grow_down(prepared: Prepared, input: InputSpec, target: int) -> LikeTeacher:
     least = module.narrowest()
     if least > target:
         raise UsageError(
-            f"room for the narrowest form of this teacher, {least:,} parameters",
-            f"a size of {target:,} parameters",
+            f"a size that this teacher can be grown down to, not {target:,} parameters",
+            f"{least:,} parameters in its narrowest form",
             f"ask for `--compression {int(10 * module.size / least) / 10:g}x` or less, or another --student",
         )
     return module

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from onnx import ModelProto, NodeProto
 
 from cake_onnx.graph.channels.items import Items, Label
-from cake_onnx.graph.channels.observe import Observed, observe
+from cake_onnx.graph.channels.observe import Observed, observe, write_targets
 from cake_onnx.graph.specs import InputSpec
 from cake_onnx.graph.wiring import Wiring
 
@@ -81,6 +81,7 @@ def follow_channels(model: ModelProto, input: InputSpec) -> Channels:
         UnsupportedTeacherError: onnxruntime does not run it.
     """
     observed = observe(model, input)
+    model = write_targets(model, observed)
     walk = Walk(model, observed)
     for node in model.graph.node:
         rule = RULES.get(node.op_type) if node.domain == "" else None

@@ -200,11 +200,14 @@ def gather(walk: Walk, node: NodeProto) -> None:
 
 @rule("Expand")
 def expand(walk: Walk, node: NodeProto) -> None:
-    """ONNX Expand-13: only axes of size 1 grow, and what they grow to stays."""
-    labels, sizes = walk.label(node.input[0]), walk.shape(node.input[0])
-    wanted = walk.shape(node.output[0])
+    """ONNX Expand-13: only axes of size 1 grow, and what they grow to stays; a stored token may shrink."""
+    name = node.input[0]
+    sizes, wanted = walk.shape(name), walk.shape(node.output[0])
+    if walk.constant(name) is not None and name not in walk.labels:
+        same = zip(sizes, wanted[len(wanted) - len(sizes) :], strict=True)
+        walk.set(name, [walk.fresh(size) if size == grown else None for size, grown in same])
     bare: Labels = [None] * (len(wanted) - len(sizes))
-    walk.set(node.output[0], bare + labels)
+    walk.set(node.output[0], bare + walk.label(name))
 
 
 @rule("Pad")

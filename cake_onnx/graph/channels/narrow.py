@@ -14,6 +14,7 @@ from cake_onnx.graph.tensors import copy_model
 from cake_onnx.graph.wiring import Wiring, attribute
 
 Array = npt.NDArray[np.generic]
+_NO_CAP = 2**31
 
 
 def narrow(channels: Channels, dropped: Collection[int]) -> ModelProto:
@@ -34,7 +35,7 @@ def narrow(channels: Channels, dropped: Collection[int]) -> ModelProto:
                     values = values.compress(mask, axis=axis)
             tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values), tensor.name))
     del result.graph.value_info[:]
-    for node in result.graph.node:
+    for node in list(result.graph.node):
         rewrite = _REWRITES.get(node.op_type)
         if rewrite is not None and not node.domain:
             rewrite(result, node, keep)
@@ -160,14 +161,22 @@ def _rewrite_groups(model: ModelProto, node: NodeProto, keep: Keeper) -> None:
 
 
 def _rewrite_expand(model: ModelProto, node: NodeProto, keep: Keeper) -> None:
-    target = keep.wiring.constant(node.input[1])
-    if target is None or not keep.changed(node.output[0]):
+    """Let the target say 1 where channels run: that keeps the size of the input, whatever it is."""
+    if not keep.changed(node.output[0]):
         return
-    sizes = keep.sizes(node.output[0])
-    offset = len(sizes) - target.size
-    stated = [int(entry) for entry in target.reshape(-1)]
-    wanted = [entry if entry == 1 else sizes[offset + axis] for axis, entry in enumerate(stated)]
-    _store(model, node, 1, np.array(wanted, dtype=np.int64))
+    labels = keep.channels.labels[node.output[0]]
+    (length,) = keep.channels.observed.shapes[node.input[1]]
+    caps = [_NO_CAP if label is None else 1 for label in labels[len(labels) - length :]]
+    target = keep.wiring.constant(node.input[1])
+    if target is not None:
+        _store(model, node, 1, np.minimum(target, caps).astype(np.int64))
+        return
+    name = f"{node.output[0]}_cap"
+    model.graph.initializer.append(numpy_helper.from_array(np.array(caps, dtype=np.int64), name))
+    capped = helper.make_node("Min", [node.input[1], name], [f"{name}ped"], name=f"{name}ped")
+    place = next(index for index, other in enumerate(model.graph.node) if other.output[0] == node.output[0])
+    model.graph.node.insert(place, capped)
+    node.input[1] = capped.output[0]
 
 
 def _rewrite_resize(model: ModelProto, node: NodeProto, keep: Keeper) -> None:

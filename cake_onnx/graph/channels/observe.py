@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from onnx import ModelProto, helper
+from onnx import ModelProto, helper, numpy_helper
 
 from cake_onnx.graph.runtime import as_declared, draw_inputs, open_session, run_all
 from cake_onnx.graph.specs import InputSpec
@@ -52,6 +52,29 @@ def observe(model: ModelProto, input: InputSpec) -> Observed:
     fed = {value.name: (BATCHES[0], *input.shape) for value in model.graph.input}
     moving |= {value.name: frozenset([0]) for value in model.graph.input}
     return Observed(stored | fed | first, moving)
+
+
+def write_targets(model: ModelProto, observed: Observed) -> ModelProto:
+    """State computed reshape targets as constants, where at most one axis follows the batch.
+
+    Exporters compute `[batch, 17, 3, 16]` from pieces, some of which would be wrong in a narrower graph.
+    """
+    result = copy_model(model)
+    stored = {tensor.name for tensor in model.graph.initializer}
+    for node in result.graph.node:
+        if node.op_type != "Reshape" or node.domain or len(node.input) < 2 or node.input[1] in stored:
+            continue
+        made = node.output[0]
+        moving = observed.moving.get(made)
+        if moving is None or len(moving) > 1 or 0 in observed.shapes[made]:
+            continue
+        sizes = [-1 if axis in moving else size for axis, size in enumerate(observed.shapes[made])]
+        target = numpy_helper.from_array(np.array(sizes, dtype=np.int64), f"{made}_stated_target")
+        result.graph.initializer.append(target)
+        observed.shapes[target.name] = (len(sizes),)
+        node.input[1] = target.name
+        del node.attribute[:]
+    return result
 
 
 def _sizes(session: object, input: InputSpec, names: list[str], batch: int) -> dict[str, tuple[int, ...]]:

@@ -45,15 +45,24 @@ def plan_widths(sizes: Sizes, target: int, importance: Mapping[int, float]) -> W
         given.append(block)
         if following := _next(sizes, index, importance):
             heapq.heappush(waiting, following)
-    for block in reversed(given[:-1]):
-        sizes.take_back(block)
-        if sizes.parameters > target:
-            sizes.drop(block)
-        else:
-            given.remove(block)
+    for block in reversed(given):
+        _give_back(sizes, block, target)
     widths = {group.keys: len(sizes.left(group)) for group in sizes.groups}
     _undo(sizes, given)
     return widths
+
+
+def _give_back(sizes: Sizes, block: list[int], target: int) -> None:
+    """Take back as much of a block as fits into the target, what matters most first."""
+    count = len(block)
+    while count:
+        part = block[-count:]
+        sizes.take_back(part)
+        if sizes.parameters <= target:
+            del block[-count:]
+            return
+        sizes.drop(part)
+        count //= 2
 
 
 def narrowest(sizes: Sizes) -> int:
@@ -72,8 +81,11 @@ def _next(sizes: Sizes, index: int, importance: Mapping[int, float]) -> tuple[fl
     """Price, group and items of the next block that a group may lose; None where it may lose none."""
     group = sizes.groups[index]
     left = sorted(sizes.left(group), key=lambda item: (importance.get(item, 0.0), item))
-    block = left[: len(left) % group.block or group.block]
-    if not block or not sizes.may_drop(block):
+    count = len(left) % group.block or group.block
+    while count and not sizes.may_drop(left[:count]):
+        count //= 2
+    block = left[:count]
+    if not block:
         return None
     saved = sizes.saving(block)
     return (sum(importance.get(item, 0.0) for item in block) / saved, index, block) if saved > 0 else None
