@@ -73,7 +73,8 @@ def _measure(path: Path, name: str, producer: str, options: argparse.Namespace) 
     row |= {"seconds": seconds, "processor": processor_name()}
     if done.returncode:
         return row | {"outcome": "crash", "why": done.stderr.strip().splitlines()[-1][:300]}
-    return row | json.loads(done.stdout)
+    told: dict[str, Any] = json.loads(done.stdout)
+    return row | told
 
 
 def _compressed(path: Path, rounds: int) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from cake_onnx.cli.options import default_of, metavar_of
 from cake_onnx.config import Config, flag_of
 from cake_onnx.diffuse import Diffusion, Published
 from cake_onnx.distill import Distillation, PublishedDistillation
-from cake_onnx.methods.rounds import RoundSettings
+from cake_onnx.methods.rounds import Narrowing, RoundSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 _WIDTH = 96
@@ -74,6 +74,7 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "rounds": lambda: settings_line(RoundSettings),
         "diffusion": lambda: settings_line(Diffusion),
         "distillation": lambda: settings_line(Distillation),
+        "narrowing": lambda: settings_line(Narrowing),
         "published": lambda: settings_line(Published),
         "published_distillation": lambda: settings_line(PublishedDistillation),
     },
