@@ -180,7 +180,7 @@ def _tell(
         device=str(lesson.device),
     )
     return assemble(
-        teacher=Subject.of_file(teacher.file),
+        teacher=Subject.of_file(teacher.file, teacher.parameters),
         student=Subject.of_bytes("model.onnx", model),
         family=student.family,
         chosen_because=student.reason,

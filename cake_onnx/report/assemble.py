@@ -54,22 +54,25 @@ class Run:
 
 @dataclass(frozen=True)
 class Subject:
-    """One of the two models: the name of its file, its bytes with external data, and its graph."""
+    """One of the two models: the name of its file, its bytes with external data, its graph and weights."""
 
     name: str
     sha256: str
     size: int
     model: onnx.ModelProto
+    parameters: int
 
     @classmethod
-    def of_file(cls, file: LoadedModel) -> Subject:
-        """A model read from disk."""
-        return cls(file.path.name, file.sha256, file.bytes, file.model)
+    def of_file(cls, file: LoadedModel, parameters: int | None = None) -> Subject:
+        """A model read from disk; `parameters` where more is known of them than what the file stores."""
+        counted = parameter_count(file.model) if parameters is None else parameters
+        return cls(file.path.name, file.sha256, file.bytes, file.model, counted)
 
     @classmethod
     def of_bytes(cls, name: str, data: bytes) -> Subject:
         """A model that is not on disk yet."""
-        return cls(name, hashlib.sha256(data).hexdigest(), len(data), onnx.load_from_string(data))
+        model = onnx.load_from_string(data)
+        return cls(name, hashlib.sha256(data).hexdigest(), len(data), model, parameter_count(model))
 
 
 def assemble(
@@ -120,7 +123,7 @@ def _facts(subject: Subject, latency: tuple[MeasuredLatency, ...]) -> dict[str, 
     opsets = {entry.domain: entry.version for entry in subject.model.opset_import}
     return {
         "file": subject.name, "sha256": subject.sha256, "bytes": subject.size,
-        "parameters": parameter_count(subject.model), "opset": opsets.get("", opsets.get("ai.onnx", 1)),
+        "parameters": subject.parameters, "opset": opsets.get("", opsets.get("ai.onnx", 1)),
         "operators": operator_counts(subject.model),
         "latency": tuple(
             facts.Latency(provider="CPUExecutionProvider", threads=LATENCY_THREADS, **entry.__dict__)

@@ -110,7 +110,9 @@ class Walk:
         self.contracted: dict[str, int] = {}
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Sizes of a tensor at a batch of `observed.batch`."""
+        """Sizes of a tensor at the first batch observed."""
+        if name not in self.observed.shapes:
+            raise LostError(f"'{name}' is no tensor of one shape")
         return self.observed.shapes[name]
 
     def constant(self, name: str) -> npt.NDArray[np.generic] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from itertools import count
 
 import numpy as np
 import numpy.typing as npt
@@ -171,9 +172,8 @@ def _rewrite_expand(model: ModelProto, node: NodeProto, keep: Keeper) -> None:
     if target is not None:
         _store(model, node, 1, np.minimum(target, caps).astype(np.int64))
         return
-    name = f"{node.output[0]}_cap"
-    model.graph.initializer.append(numpy_helper.from_array(np.array(caps, dtype=np.int64), name))
-    capped = helper.make_node("Min", [node.input[1], name], [f"{name}ped"], name=f"{name}ped")
+    name = _add(model, f"{node.output[0]}_cap", np.array(caps, dtype=np.int64))
+    capped = helper.make_node("Min", [node.input[1], name], [f"{name}_size"], name=f"{name}_size")
     place = next(index for index, other in enumerate(model.graph.node) if other.output[0] == node.output[0])
     model.graph.node.insert(place, capped)
     node.input[1] = capped.output[0]
@@ -199,11 +199,17 @@ _REWRITES: dict[str, Callable[[ModelProto, NodeProto, Keeper], None]] = {
 
 def _store(model: ModelProto, node: NodeProto, place: int, value: Array) -> None:
     """Give a node a stored input of its own."""
-    name = f"{node.output[0]}_narrow_{place}"
-    model.graph.initializer.append(numpy_helper.from_array(value, name))
     while len(node.input) <= place:
         node.input.append("")
-    node.input[place] = name
+    node.input[place] = _add(model, f"{node.output[0]}_narrow_{place}", value)
+
+
+def _add(model: ModelProto, name: str, value: Array) -> str:
+    """Store a value under a name that nothing else has, and tell the name."""
+    taken = {tensor.name for tensor in model.graph.initializer}
+    free = next(tried for number in count() if (tried := f"{name}_{number}") not in taken)
+    model.graph.initializer.append(numpy_helper.from_array(value, free))
+    return free
 
 
 def _drop_unread(model: ModelProto) -> None:

@@ -45,7 +45,7 @@ def observe(model: ModelProto, input: InputSpec) -> Observed:
         name: frozenset(
             axis for axis, (a, b) in enumerate(zip(first[name], second[name], strict=True)) if a != b
         )
-        for name in names
+        for name in first.keys() & second.keys()
         if len(first[name]) == len(second[name])
     }
     stored = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
@@ -80,4 +80,6 @@ def write_targets(model: ModelProto, observed: Observed) -> ModelProto:
 def _sizes(session: object, input: InputSpec, names: list[str], batch: int) -> dict[str, tuple[int, ...]]:
     fed = as_declared(draw_inputs(input, batch, seed=0), input)
     values = run_all(session, names, {input.name: fed})
-    return {name: tuple(np.shape(value)) for name, value in zip(names, values, strict=True)}
+    # Sequences and maps have no shape; what touches them is not followed.
+    found = zip(names, values, strict=True)
+    return {name: value.shape for name, value in found if isinstance(value, np.ndarray)}

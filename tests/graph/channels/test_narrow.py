@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from onnx import ModelProto, numpy_helper
 
@@ -110,3 +111,14 @@ def test_an_unknown_operator_keeps_what_it_touches(parse: Callable[..., ModelPro
     channels = follow_channels(model, input)
     assert channels.droppable() == ()
     assert "CumSum" in str(channels.reason())
+
+
+def test_many_cuts_leave_a_valid_graph(network: Network) -> None:
+    prepared, input = network
+    model = prepared.body
+    for seed in range(4):
+        channels = follow_channels(model, input)
+        model = narrow(channels, choose(channels, seed, share=0.2))
+    names = [tensor.name for tensor in model.graph.initializer]
+    assert len(names) == len(set(names))
+    onnx.checker.check_model(model, full_check=True)
