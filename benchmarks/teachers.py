@@ -10,7 +10,6 @@ range, `prior` draws what the default prior draws. The last state is reported, n
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import sys
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ledger import append, rows
 from real_data import real_data
 
 from cake_onnx.config import Config
@@ -56,7 +56,7 @@ def main() -> None:
                 key = (Path(entry["file"]).stem, arm, str(seed), _told(options.minutes), options.student)
                 if key not in _done():
                     told = {"minutes": _told(options.minutes), "choice": options.student}
-                    _append(_measure(entry, arm, seed, options) | told)
+                    append(RESULTS, COLUMNS, _measure(entry, arm, seed, options) | told)
 
 
 def _parse() -> argparse.Namespace:
@@ -137,11 +137,10 @@ def _compressed(path: Path, config: Config, x: np.ndarray, y: np.ndarray) -> dic
 
 
 def _rounds_of_ours(stem: str, seed: int, minutes: str, choice: str) -> int:
-    with RESULTS.open() as file:
-        for row in csv.DictReader(file):
-            key = (row["teacher"], row["arm"], row["seed"], row["minutes"], row["choice"])
-            if key == (stem, "cake", str(seed), minutes, choice):
-                return int(row["rounds"])
+    for row in rows(RESULTS):
+        key = (row["teacher"], row["arm"], row["seed"], row["minutes"], row["choice"])
+        if key == (stem, "cake", str(seed), minutes, choice):
+            return int(row["rounds"])
     raise SystemExit(
         f"run the arm `cake` of {stem}, seed {seed}, first: a baseline takes its number of rounds"
     )
@@ -176,20 +175,7 @@ def _say(progress: Any) -> None:
 
 
 def _done() -> set[tuple[str, str, str, str, str]]:
-    if not RESULTS.exists():
-        return set()
-    with RESULTS.open() as file:
-        return {(r["teacher"], r["arm"], r["seed"], r["minutes"], r["choice"]) for r in csv.DictReader(file)}
-
-
-def _append(row: dict[str, Any]) -> None:
-    new = not RESULTS.exists()
-    with RESULTS.open("a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
-    print({k: row[k] for k in COLUMNS if k in row}, flush=True)
+    return {(r["teacher"], r["arm"], r["seed"], r["minutes"], r["choice"]) for r in rows(RESULTS)}
 
 
 if __name__ == "__main__":

@@ -11,13 +11,14 @@ is no data for most of them, so agreement is that on held-out synthetic samples,
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from ledger import append, rows
 
 from cake_onnx.config import Config
 from cake_onnx.devices import processor_name
@@ -46,7 +47,7 @@ def main() -> None:
         if name not in _right() or (wanted and not any(part in name for part in wanted)):
             continue
         if (name, str(options.rounds)) not in _done():
-            _append(_measure(options.zoo / entry["file"], name, entry["producer"], options))
+            append(RESULTS, COLUMNS, _measure(options.zoo / entry["file"], name, entry["producer"], options))
 
 
 def _parse() -> argparse.Namespace:
@@ -97,25 +98,11 @@ def _compressed(path: Path, rounds: int) -> dict[str, Any]:
 
 
 def _right() -> set[str]:
-    with CONVERTED.open() as file:
-        return {f"{r['repo']}/{r['path']}" for r in csv.DictReader(file) if r["outcome"] == "right"}
+    return {f"{row['repo']}/{row['path']}" for row in rows(CONVERTED) if row["outcome"] == "right"}
 
 
 def _done() -> set[tuple[str, str]]:
-    if not RESULTS.exists():
-        return set()
-    with RESULTS.open() as file:
-        return {(row["file"], row["rounds"]) for row in csv.DictReader(file)}
-
-
-def _append(row: dict[str, Any]) -> None:
-    new = not RESULTS.exists()
-    with RESULTS.open("a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
-    print({key: row[key] for key in COLUMNS if key in row}, flush=True)
+    return {(row["file"], row["rounds"]) for row in rows(RESULTS)}
 
 
 if __name__ == "__main__":

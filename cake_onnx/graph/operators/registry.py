@@ -139,14 +139,6 @@ def operator(op_type: str, since: Sequence[int], domain: str = "") -> Callable[[
     return register
 
 
-def reuse(op_type: str, known: int, since: Sequence[int]) -> None:
-    """Let onnx2torch's converter of version `known` serve other versions of an operator too."""
-    convert = get_converter(operation_type=op_type, version=known)
-    for version in since:
-        add_converter(operation_type=op_type, version=version, domain=own_domain("", version))(convert)
-        _OURS.add(("", op_type, version))
-
-
 def own_domain(domain: str, version: int) -> str:
     """The private domain for one operator version; without dots, which torch forbids in module names."""
     return f"cake_{domain.replace('.', '_') or 'onnx'}_{version}"
