@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
+from cake_onnx.graph.batch_position import follow_batch
 from cake_onnx.graph.tensors import copy_model
 from cake_onnx.graph.wiring import Wiring, attribute
 
@@ -53,24 +54,72 @@ def fix_batch(model: ModelProto, sample: Sequence[int]) -> ModelProto:
 
 
 def free_batch(model: ModelProto) -> ModelProto:
-    """Rewrite the places where exporters bake the batch size in: reshape targets and `Flatten(axis=0)`.
+    """Rewrite the places where exporters bake the batch size in: reshape targets, `Flatten(axis=0)`, tokens.
 
     The result need not be right (a graph can bake the batch in elsewhere): compare it with the original.
     """
     size = batch_axis(model)
     fixed = size if isinstance(size, int) else 1
+    places, sizes = follow_batch(model) if isinstance(size, int) else ({}, {})
     result = symbolic_batch(model)
     wiring = Wiring(result.graph)
     moving = wiring.descendants([result.graph.input[0].name])
-    for node in result.graph.node:
+    for node in list(result.graph.node):
+        if node.op_type == "Concat" and node.output[0] in places:
+            _spread_stored(result, node, wiring, places)
         if node.domain or not moving.intersection(node.input[:1]):
             continue
-        if node.op_type == "Reshape":
+        if (
+            node.op_type == "Reshape"
+            and node.output[0] in places
+            and wiring.constant(node.input[1]) is not None
+        ):
+            target = list(sizes[node.output[0]])
+            target[places[node.output[0]]] = -1
+            _set_target(result, node, target)
+        elif node.op_type == "Reshape":
             _free_reshape(result, node, wiring, fixed)
         if node.op_type == "Flatten" and attribute(node, "axis", 1) == 0 and fixed == 1:
             del node.attribute[:]
             node.attribute.append(helper.make_attribute("axis", 1))
     return result
+
+
+def _spread_stored(model: ModelProto, node: NodeProto, wiring: Wiring, places: dict[str, int]) -> None:
+    """Repeat stored operands of a Concat, such as a class token, for every sample of the computed one."""
+    place = places[node.output[0]]
+    computed = next((name for name in node.input if name in places), None)
+    if computed is None or attribute(node, "axis", 1) == place:
+        return
+    index = next(i for i, other in enumerate(model.graph.node) if other.output[0] == node.output[0])
+    for position, name in enumerate(node.input):
+        value = wiring.constant(name)
+        if value is None or value.ndim <= place or value.shape[place] != 1:
+            continue
+        base = f"{node.output[0]}_spread_{position}"
+        ones = [np.ones(count, dtype=np.int64) for count in (place, value.ndim - place - 1)]
+        stored = {"axis": np.array([place]), "front": ones[0], "back": ones[1]}
+        model.graph.initializer.extend(
+            numpy_helper.from_array(array.astype(np.int64), f"{base}_{key}") for key, array in stored.items()
+        )
+        steps = [
+            helper.make_node("Shape", [computed], [f"{base}_shape"], name=f"{base}_shape"),
+            helper.make_node(
+                "Gather", [f"{base}_shape", f"{base}_axis"], [f"{base}_size"], name=f"{base}_size"
+            ),
+            helper.make_node(
+                "Concat",
+                [f"{base}_front", f"{base}_size", f"{base}_back"],
+                [f"{base}_target"],
+                axis=0,
+                name=f"{base}_target",
+            ),
+            helper.make_node("Expand", [name, f"{base}_target"], [base], name=base),
+        ]
+        for step in reversed(steps):
+            model.graph.node.insert(index, step)
+        index += len(steps)
+        node.input[position] = base
 
 
 def _free_reshape(model: ModelProto, node: NodeProto, wiring: Wiring, fixed: int) -> None:
@@ -84,6 +133,10 @@ def _free_reshape(model: ModelProto, node: NodeProto, wiring: Wiring, fixed: int
         freed[0] = 0  # copies the batch of the input, ONNX Reshape-5
     else:
         return
+    _set_target(model, node, freed)
+
+
+def _set_target(model: ModelProto, node: NodeProto, target: list[int]) -> None:
     name = f"{node.output[0]}_free_target"
-    model.graph.initializer.append(numpy_helper.from_array(np.asarray(freed, dtype=np.int64), name))
+    model.graph.initializer.append(numpy_helper.from_array(np.asarray(target, dtype=np.int64), name))
     node.input[1] = name
