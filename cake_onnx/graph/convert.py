@@ -106,7 +106,8 @@ def share_equal_tensors(module: nn.Module) -> nn.Module:
 
 
 def _digest(tensor: Tensor) -> bytes:
-    flat = tensor.detach().contiguous().reshape(-1)
+    # A copy: a single number counts as contiguous even with a stride of 0, which has no view as bytes.
+    flat = tensor.detach().reshape(-1).clone(memory_format=torch.contiguous_format)
     return hashlib.blake2b(flat.view(torch.uint8).numpy().data, digest_size=16).digest()
 
 

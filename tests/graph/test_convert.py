@@ -152,6 +152,7 @@ def test_equal_weights_of_another_shape_or_type_stay_apart() -> None:
     module.register_buffer("b", torch.zeros(2, 2))
     module.register_buffer("c", torch.zeros(4, dtype=torch.int32))
     module.register_buffer("d", torch.zeros(4))
+    module.register_buffer("single", torch.zeros((), dtype=torch.int64).expand(1))
     share_equal_tensors(module)
     kept = dict(module.named_buffers(remove_duplicate=False))
     assert [tuple(kept[name].shape) for name in "abcd"] == [(4,), (2, 2), (4,), (4,)]
