@@ -14,7 +14,7 @@ from cake_onnx.priors import Prior
 def compose_batch(
     bank: Bank, pool: Bank, prior: Prior, settings: Distillation, generator: torch.Generator
 ) -> Tensor:
-    """A batch for the student, `(B, *shape)` on the CPU: from the pool and the bank, varied, partly mixed.
+    """A batch for the student, `(B, *shape)` where the bank is: from pool and bank, varied, partly mixed.
 
     Mixing walks straight lines between samples, and a line between two classes crosses a boundary.
     """
@@ -24,9 +24,9 @@ def compose_batch(
     # Storage in half precision may round a value at a bound to just beyond it.
     x = prior.augment(prior.project(x), generator)
     column = (-1, *[1] * (x.dim() - 1))
-    mixed = (torch.rand(len(x), generator=generator) < settings.mix_share).view(column)
-    weight = torch.rand(len(x), generator=generator).view(column)
-    other = x[torch.randperm(len(x), generator=generator)]
+    mixed = (torch.rand(len(x), generator=generator) < settings.mix_share).view(column).to(x.device)
+    weight = torch.rand(len(x), generator=generator).view(column).to(x.device)
+    other = x[torch.randperm(len(x), generator=generator).to(x.device)]
     return prior.project(torch.where(mixed, weight * x + (1 - weight) * other, x))
 
 
@@ -39,7 +39,6 @@ def learn_round(
     settings: Distillation,
     progress: float,
     per_round: float,
-    device: torch.device,
     generator: torch.Generator,
 ) -> tuple[float, float]:
     """The student's part of a round: the teacher labels what the student really sees.
@@ -53,7 +52,6 @@ def learn_round(
         settings: The student's part of the defaults.
         progress: Share of the run that is done, [0, 1).
         per_round: Share of the run that one round is.
-        device: Where both networks live.
         generator: Of this round.
 
     Returns:
@@ -61,7 +59,7 @@ def learn_round(
     """
     losses, agreements = 0.0, 0.0
     for step in range(settings.steps):
-        x = compose_batch(bank, pool, prior, settings, generator).to(device)
+        x = compose_batch(bank, pool, prior, settings, generator)
         with torch.no_grad():
             labels = teacher(x)
         rate = cosine(settings.learning_rate, 0.0, progress + per_round * step / settings.steps)

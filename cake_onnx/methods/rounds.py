@@ -126,7 +126,6 @@ class Rounds:
             self.settings.distillation,
             index / self.total,
             1 / self.total,
-            self.lesson.device.torch_device,
             draw,
         )
         return Point(index + 1, (index + 1) * self.settings.passes, loss, agreement)
@@ -140,8 +139,7 @@ class Rounds:
         draw = generator(self.lesson.seed, "narrow", 0, index)
         stores = (self.pool, self.bank) if len(self.bank) else (self.pool, self.pool)
         x = torch.cat([store.draw(settings.samples // 2, draw).float() for store in stores])
-        place = self.lesson.device.torch_device
-        self.apprentice.shrink(target, due / settings.notches, x.to(place), draw)
+        self.apprentice.shrink(target, due / settings.notches, x, draw)
 
     def state(self) -> dict[str, Tensor]:
         """All that a checkpoint needs beside the seed."""
@@ -164,13 +162,14 @@ class Rounds:
         replayed = round(groups * group * settings.replay) if len(self.bank) else 0
         fresh = self.pool.draw(groups * group - replayed, draw)
         start = torch.cat([self.bank.draw(replayed, draw), fresh]) if replayed else fresh
-        start = self.lesson.prior.project(start[torch.randperm(len(start), generator=draw)])
+        order = torch.randperm(len(start), generator=draw).to(place)
+        start = self.lesson.prior.project(start[order])
         return diffuse(
             self.teacher,
             self.student,
             self.lesson.prior,
             self.lesson.bounds,
-            start.to(place),
+            start,
             wanted.to(place),
             self.spread,
             settings.diffusion,
@@ -180,7 +179,8 @@ class Rounds:
 
     def _empty_bank(self, capacity: int) -> Bank:
         bounds = self.lesson.bounds
-        return Bank(capacity, self.lesson.shape, storage_type(bounds.low, bounds.high))
+        kind, place = storage_type(bounds.low, bounds.high), self.lesson.device.torch_device
+        return Bank(capacity, self.lesson.shape, kind, place)
 
     def _draw_pool(self, size: int) -> Bank:
         draw, pool = generator(self.lesson.seed, "pool", 0), self._empty_bank(size)
@@ -190,10 +190,7 @@ class Rounds:
 
     def _spread_of_logits(self) -> Tensor:
         with torch.no_grad():
-            place = self.lesson.device.torch_device
-            logits = torch.cat(
-                [self.teacher(x.float().to(place)) for x in self.pool.state()["x"][:2000].split(250)]
-            )
+            logits = torch.cat([self.teacher(x.float()) for x in self.pool.state()["x"][:2000].split(250)])
         spread = logit_spread(logits)
         if not torch.isfinite(spread) or spread == 0:
             raise RunFailedError(
