@@ -1,7 +1,7 @@
 """How well students do on real data, beside every baseline at the same number of teacher passes.
 
-    python benchmarks/fidelity/run.py --teachers DIR --data DIR --rows mnist_lenet5/half/4 --arms rounds,images,noise
-        --rounds 100,500 --seeds 0,1,2
+    python benchmarks/fidelity/run.py --teachers DIR --data DIR --rows mnist_lenet5/half/4
+        --arms rounds,images,noise --rounds 100,500 --seeds 0,1,2
 
 A row is TEACHER/STUDENT/COMPRESSION. One CSV line a run in benchmarks/results/fidelity.csv, appended as soon
 as it is known; a second start skips it. The last state is reported, never the best. Choices between variants
