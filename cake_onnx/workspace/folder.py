@@ -174,7 +174,7 @@ class Workspace:
             config = parse_config(read_toml(self.folder / "config.toml"))
             ranks = int(report.get("run", {}).get("ranks", 1))
             return _inputs(str(report["teacher"]["sha256"]), str(report["cake_onnx"]), config, ranks)
-        except (ValueError, KeyError, TypeError, UsageError):
+        except (ValueError, KeyError, TypeError, AttributeError, UsageError):
             return None
 
 
