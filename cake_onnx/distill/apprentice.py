@@ -72,6 +72,7 @@ class Apprentice:
         rate: float,
         temperature: float = 1.0,
         momentum: float | None = None,
+        aside: Callable[[], Tensor] | None = None,
     ) -> tuple[float, float]:
         """One step on `(B, *shape)` with the teacher's logits `(B, K)`.
 
@@ -81,6 +82,7 @@ class Apprentice:
             rate: Learning rate of this step.
             temperature: T of the soft labels.
             momentum: Of this step, for SGD under a schedule; None leaves it as it is.
+            aside: A further loss, a scalar, asked for once the student has seen `x`.
 
         Returns:
             Mean loss and the share of samples on which both decide alike, before the step, over all ranks.
@@ -94,6 +96,8 @@ class Apprentice:
                 group["momentum"] = momentum
         logits = self.run(x)
         loss = soft_label_loss(logits, teacher, temperature).mean()
+        if aside is not None:
+            loss = loss + aside()
         self.optimiser.zero_grad()
         loss.backward()
         loss, agreement = loss.detach(), (logits.argmax(1) == teacher.argmax(1)).float().mean()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor
 
 from cake_onnx.bank import Bank
 from cake_onnx.distill.apprentice import Apprentice, Logits
+from cake_onnx.distill.features import Features
 from cake_onnx.distill.settings import Distillation, PublishedDistillation, cosine
 from cake_onnx.priors import Prior
 
@@ -40,6 +44,7 @@ def learn_round(
     progress: float,
     per_round: float,
     generator: torch.Generator,
+    features: Features | None = None,
 ) -> tuple[float, float]:
     """The student's part of a round: the teacher labels what the student really sees.
 
@@ -53,6 +58,7 @@ def learn_round(
         progress: Share of the run that is done, [0, 1).
         per_round: Share of the run that one round is.
         generator: Of this round.
+        features: Compares layers, for a student that has those of its teacher.
 
     Returns:
         Mean loss and mean agreement over the steps.
@@ -60,12 +66,19 @@ def learn_round(
     losses, agreements = 0.0, 0.0
     for step in range(settings.steps):
         x = compose_batch(bank, pool, prior, settings, generator)
-        with torch.no_grad():
-            labels = teacher(x)
-        rate = cosine(settings.learning_rate, 0.0, progress + per_round * step / settings.steps)
-        loss, agreement = apprentice.learn(x, labels, rate, settings.temperature)
+        done = progress + per_round * step / settings.steps
+        with nullcontext() if features is None else features.watched() as mismatch:
+            with torch.no_grad():
+                labels = teacher(x)
+            rate = cosine(settings.learning_rate, 0.0, done)
+            aside = _weighted(mismatch, settings.features * (1 - done))
+            loss, agreement = apprentice.learn(x, labels, rate, settings.temperature, aside=aside)
         losses, agreements = losses + loss, agreements + agreement
     return losses / settings.steps, agreements / settings.steps
+
+
+def _weighted(loss: Callable[[], Tensor] | None, weight: float) -> Callable[[], Tensor] | None:
+    return None if loss is None else lambda: weight * loss()
 
 
 def learn_epoch(

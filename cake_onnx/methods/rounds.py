@@ -14,8 +14,16 @@ from cake_onnx import progress as tell
 from cake_onnx.bank import Bank, Samples, storage_type
 from cake_onnx.devices import generator
 from cake_onnx.diffuse import Diffusion, diffuse, draw_wanted
-from cake_onnx.distill import Apprentice, Distillation, apprentice_for_rounds, learn_round
+from cake_onnx.distill import (
+    Apprentice,
+    Comparable,
+    Distillation,
+    Features,
+    apprentice_for_rounds,
+    learn_round,
+)
 from cake_onnx.errors import RunFailedError, UsageError
+from cake_onnx.graph.taps import Taps
 from cake_onnx.losses import logit_spread
 from cake_onnx.methods.sharing import pack
 from cake_onnx.methods.training import Checkpoints, Lesson, NoCheckpoints, Point, Training
@@ -100,6 +108,7 @@ class Rounds:
         self.apprentice: Apprentice = apprentice_for_rounds(
             lesson.student, self.student, self.settings.distillation, ranks
         )
+        self.features = _features(lesson, self.settings.distillation)
         numel = math.prod(lesson.shape)
         bank = max(1000, min(self.settings.bank, self.settings.bank_elements // numel))
         pool = max(500, min(self.settings.pool, self.settings.pool_elements // numel, 100 * total))
@@ -128,6 +137,7 @@ class Rounds:
             index / self.total,
             1 / self.total,
             draw,
+            self.features,
         )
         return Point(index + 1, (index + 1) * self.settings.passes, loss, agreement)
 
@@ -269,6 +279,14 @@ def _for_rank(settings: Distillation, ranks: Ranks) -> Distillation:
             f"at most {settings.batch} ranks, one for each sample of a batch", f"{ranks.count}", "start fewer"
         )
     return replace(settings, batch=ranks.share(settings.batch))
+
+
+def _features(lesson: Lesson, settings: Distillation) -> Features | None:
+    """What compares the layers of teacher and student, where the student has those of the teacher."""
+    student = lesson.student
+    if not settings.features or not isinstance(student, Comparable) or not student.kept:
+        return None
+    return Features(Taps(lesson.teacher.get_submodule("body"), student.teacher_places), student)
 
 
 def _for_student(settings: RoundSettings, lesson: Lesson) -> RoundSettings:
