@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from cake_onnx.errors import UnsupportedTeacherError
-from cake_onnx.graph.closeness import Closeness, agreement, closeness_of
+from cake_onnx.graph.case import Case, own_differences
+from cake_onnx.graph.closeness import agreement, closeness_of
 from cake_onnx.graph.inputs import DTYPES
 from cake_onnx.graph.oracle import RANGE_REMEDY, Oracle, comparable_logits, computable
 from cake_onnx.graph.prepare import Prepared
-from cake_onnx.graph.probes import Probes, draw_probes
+from cake_onnx.graph.probes import draw_probes
 from cake_onnx.graph.relation import from_logits
 from cake_onnx.graph.runtime import Array, open_session, scores
 from cake_onnx.graph.slopes import Differences, Slopes, compare_slopes, score_gradients, score_weights
@@ -28,11 +28,6 @@ _MIXED = (-1, 0, 5)
 """A small batch of samples from other places of the large one."""
 _ROUNDING = 3e-6
 """Change over the largest logit that a finite difference in float32 must exceed."""
-_ROUNDINGS = 8
-"""Differences that rounding may make, over the one measured between single and double precision."""
-_MOST_LOST = 0.05
-_UNSTABLE = 0.5
-"""Share of the samples that may need such an excuse."""
 _REPORT = "run `cake-onnx inspect MODEL --trace`, which names the first operator that differs, and report it"
 
 
@@ -102,7 +97,8 @@ def check_parity(
             f"finite logits of shape [{len(probes)}, {output.classes}]", f"{list(found.shape)}, or not finite"
         )
     closeness = closeness_of(prepared.body, quantised=prepared.quantised)
-    case = _Case(module, truth, probes, wanted, found, closeness)
+    own = own_differences(truth, probes, wanted) if prepared.quantised else np.zeros_like(wanted)
+    case = Case(module, truth, probes, wanted, found, closeness, own)
     allowed = _require_values(case)
     _require_scores(session, case, output, logits)
     slopes = _compare_gradients(case)
@@ -136,52 +132,7 @@ def run_module(module: nn.Module, x: Array) -> Array:
     return result
 
 
-@dataclass(frozen=True)
-class _Case:
-    """All that is compared: probes, the logits `(B, K)` wanted and those found in one batch."""
-
-    module: nn.Module
-    truth: Oracle
-    probes: Probes
-    wanted: Array
-    found: Array
-    closeness: Closeness
-
-    def allowed(self, values: Array) -> Array:
-        """Allowed differences from values `(B, K)` of all probes, each group measured by its own scale."""
-        result = np.empty_like(values)
-        for rows in self.probes.alike():
-            result[rows] = self.closeness.allowed(values[rows])
-        return result
-
-    def widened(self, difference: Array, allowed: Array, rows: list[int]) -> Array:
-        """`allowed`, more where a difference `(n, K)` exceeds it and rounding alone can explain it.
-
-        Some networks make much of little for some inputs. How much shows in the module itself, computed with
-        double precision; a wrong conversion stays the same. At most 5 % of the logits come off so.
-        """
-        missing = np.flatnonzero((difference > allowed).any(axis=1))
-        if len(missing) == 0 or len(missing) > _UNSTABLE * len(self.probes):
-            return allowed
-        places = [rows[i] for i in missing]
-        lost = _ROUNDINGS * np.abs(self._exactly(places) - self.found[places]).max(axis=1, keepdims=True)
-        limit = _MOST_LOST * np.abs(self.wanted[places]).max(axis=1, keepdims=True)
-        result = allowed.copy()
-        result[missing] += np.minimum(lost, limit)
-        return result
-
-    def _exactly(self, places: list[int]) -> Array:
-        x = torch.from_numpy(self.probes.x[places]).double()
-        try:
-            with torch.no_grad():
-                logits: Tensor = copy.deepcopy(self.module).double()(x)
-        except (RuntimeError, TypeError):
-            # Constants of some operators stay float32 and meet no doubles.
-            return self.found[places]
-        return self.truth.comparable(logits.float().numpy())
-
-
-def _require_values(case: _Case) -> Array:
+def _require_values(case: Case) -> Array:
     """The differences that were allowed."""
     found, wanted, everything = case.found, case.wanted, list(range(len(case.probes)))
     allowed = case.widened(np.abs(found - wanted), case.allowed(wanted), everything)
@@ -200,7 +151,7 @@ def _require_values(case: _Case) -> Array:
     return allowed
 
 
-def _require_positions(case: _Case) -> None:
+def _require_positions(case: Case) -> None:
     """Each kind of sample alone, and some in another order, must give what they gave in the large batch."""
     probes, allowed = case.probes, case.allowed(case.found)
     first_of_kind = sorted({kind: i for i, kind in reversed(list(enumerate(probes.kinds)))}.values())
@@ -219,7 +170,7 @@ def _require_positions(case: _Case) -> None:
             )
 
 
-def _require_scores(session: InferenceSession, case: _Case, output: OutputSpec, logits: Array) -> None:
+def _require_scores(session: InferenceSession, case: Case, output: OutputSpec, logits: Array) -> None:
     """Compare what the original model says with what its own tail says of the body's logits."""
     x, truth = case.probes.x, case.truth
     original = np.concatenate([scores(session, truth.input, output, x[i : i + 1]) for i in range(len(x))])
@@ -252,7 +203,7 @@ def run_tail(prepared: Prepared, output: OutputSpec, logits: Array) -> Array:
     return scores(session, described, output, raw.reshape(len(raw), *shape))
 
 
-def _compare_gradients(case: _Case) -> Slopes:
+def _compare_gradients(case: Case) -> Slopes:
     truth, probes = case.truth, case.probes
     rows = probes.typical(len(probes.typical(len(probes))) // 2)
     x, weights = probes.x[rows], score_weights(len(rows), case.wanted.shape[1])

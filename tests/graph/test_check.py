@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,13 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from cake_onnx.errors import UnsupportedTeacherError
+from cake_onnx.graph.case import Case, own_differences
 from cake_onnx.graph.check import Parity, check_parity
+from cake_onnx.graph.closeness import closeness_of
 from cake_onnx.graph.convert import convert
+from cake_onnx.graph.oracle import Oracle, computable
 from cake_onnx.graph.prepare import prepare
+from cake_onnx.graph.probes import draw_probes
 from cake_onnx.graph.runtime import open_session
 from cake_onnx.graph.signature import read_signature
 
@@ -214,6 +219,23 @@ def test_a_rounding_may_fall_otherwise_but_not_every_one(quantised_net: ModelPro
     _refused(quantised_net, _far_off_for_one, "logits within")
     _refused(quantised_net, lambda module, x: module(x).detach() + 0 * x.sum(), "not zero")
     _refused(quantised_net, lambda module, x: 2 * module(x).detach() - module(x), "difference")
+
+
+def test_what_onnxruntime_does_not_agree_on_is_not_asked(quantised_net: ModelProto) -> None:
+    found, output = read_signature(quantised_net)
+    prepared = prepare(quantised_net, found, output)
+    truth = Oracle(open_session(prepared.body.SerializeToString()), found, prepared)
+    probes, logits = computable(truth, draw_probes(found, 0))
+    own = own_differences(truth, probes, logits)
+    assert own.max() == 0  # the same kernels
+    module, rule = convert(prepared, found), closeness_of(prepared.body, quantised=True)
+    shifted = logits + 0.02 * np.ptp(logits)
+    more = own_differences(truth, probes, shifted)
+    np.testing.assert_allclose(more, 0.02 * np.ptp(logits), rtol=1e-3)
+    case = Case(module, truth, probes, logits, logits, rule, own)
+    np.testing.assert_allclose(replace(case, own=more).allowed(logits), case.allowed(logits) + more)
+    far = own_differences(truth, probes, logits + 100 * np.ptp(logits))
+    assert far.max() == pytest.approx(0.1 * np.ptp(logits, axis=0).max(), rel=1e-4)
 
 
 def _far_off_for_one(module: nn.Module, x: Tensor) -> Tensor:
