@@ -2,9 +2,11 @@
 
     python benchmarks/conversion --zoo FOLDER
     python benchmarks/conversion --only nodes,architectures
+    python benchmarks/conversion --only zoo --unseen EMPTY_FOLDER
 
 Prints a table for each part, writes benchmarks/results/conversion_*.csv, and from those files
-docs/conversion.md. FOLDER is described in zoo.py; without it the zoo is left out.
+docs/conversion.md. FOLDER is described in zoo.py; without it the zoo is left out. The files
+of unseen.py are fetched into its folder.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import architectures
 import node_tests
 import tables
 import torch
+import unseen
 import zoo
 
 PARTS = ("nodes", "zoo", "architectures")
@@ -37,7 +40,10 @@ def main() -> None:
     if "nodes" in chosen:
         right &= _nodes()
     if "zoo" in chosen and options.zoo is not None:
-        right &= _zoo(options.zoo, options.limit)
+        right &= _zoo(options.zoo, options.limit, tables.ZOO)
+    if "zoo" in chosen and options.unseen is not None:
+        unseen.fetch(options.unseen)
+        right &= _zoo(options.unseen, options.limit, tables.UNSEEN)
     if "architectures" in chosen:
         right &= _architectures(options.repeats)
     tables.PAGE.write_text(tables.page(), "utf-8")
@@ -49,6 +55,7 @@ def _parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--zoo", type=Path, default=None, help="folder of ONNX files with a manifest.json")
+    parser.add_argument("--unseen", type=Path, default=None, help="folder for the files of unseen.py")
     parser.add_argument("--only", default=",".join(PARTS), help="out of nodes, zoo, architectures")
     parser.add_argument("--limit", type=float, default=120.0, help="seconds a file of the zoo may take")
     parser.add_argument("--repeats", type=int, default=7, help="timed runs of each architecture")
@@ -62,10 +69,10 @@ def _nodes() -> bool:
     return not any(row["wrong"] or row["raises"] for row in rows)
 
 
-def _zoo(folder: Path, limit: float) -> bool:
+def _zoo(folder: Path, limit: float, results: Path) -> bool:
     outcomes = zoo.run(folder, "", limit)
-    zoo.write(outcomes, tables.ZOO)
-    print(tables.as_text(tables.zoo_table(tables.read_csv(tables.ZOO))))
+    zoo.write(outcomes, results)
+    print(tables.as_text(tables.zoo_table(tables.read_csv(results))))
     return not any(outcome.outcome in ("wrong", "crash") for outcome in outcomes)
 
 

@@ -3,7 +3,7 @@
     python benchmarks/conversion/zoo.py FOLDER [--only TEXT] [--limit SECONDS]
 
 FOLDER holds ONNX files and a `manifest.json` (a list with `file`, `repo`, `src_path`, `kind`, `producer`,
-`opset`, `onnx2torch_alone`). The files are not part of this repository; only what came of them is
+`opset`, where known `onnx2torch_alone`). The files are not part of this repository; only what came of them is
 written down.
 
 The judge is written here and shares nothing with the checks of the product: onnxruntime on the bytes as
@@ -362,7 +362,7 @@ def run(folder: Path, only: str, limit: float) -> list[Outcome]:
             kind=entry["kind"],
             producer=entry["producer"],
             opset=entry["opset"].get("ai.onnx", 0),
-            onnx2torch=entry["onnx2torch_alone"],
+            onnx2torch=entry.get("onnx2torch_alone", ""),
         )
         outcomes.append(outcome)
         print(line(outcome), flush=True)

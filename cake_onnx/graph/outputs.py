@@ -13,6 +13,7 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 from cake_onnx.errors import UnsupportedTeacherError
 from cake_onnx.graph.ending import Ending, find_ending
+from cake_onnx.graph.refuse import CONTROL_FLOW, unsupported
 from cake_onnx.graph.specs import OutputKind, OutputSpec
 from cake_onnx.graph.wiring import Wiring, attribute
 
@@ -75,10 +76,14 @@ def describe_output(
     Raises:
         UnsupportedTeacherError: A regression, or a single class.
     """
-    ending = find_ending(Wiring(model.graph), scores)
+    wiring = Wiring(model.graph)
+    ending = find_ending(wiring, scores)
     columns = probe.shape[1]
     compared = ending.activation == "none" and label is not None
     if columns == 1 and ending.activation != "sigmoid" and not compared:
+        last = wiring.maker.get(ending.raw[-1])
+        if last is not None and last.op_type in CONTROL_FLOW:
+            raise unsupported(model, last)
         raise UnsupportedTeacherError(
             "scores of at least two classes, or one sigmoid probability",
             f"output '{scores}' with one {'class' if ending.activation == 'softmax' else 'number'} a sample, "

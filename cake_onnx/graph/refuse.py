@@ -57,7 +57,8 @@ _WITHOUT_GRADIENT = (
     *("TreeEnsemble", "TreeEnsembleClassifier", "TreeEnsembleRegressor"),
     *("TfIdfVectorizer", "StringNormalizer"),
 )
-_SELECTING = ("TopK", "Loop", "Scan", "If")
+CONTROL_FLOW = ("Loop", "Scan", "If")
+_SELECTING = ("TopK", *CONTROL_FLOW)
 _OF_ONNXRUNTIME = "com.microsoft"
 
 

@@ -89,6 +89,23 @@ def test_regression_and_single_class_are_refused(linear: ModelProto, parse: Pars
         describe_output(one, "y", None, _probe([1.0]))
 
 
+def test_a_last_branch_is_named(parse: Parse) -> None:
+    """As in a detector of wake words that asks a second network only when the first one is sure."""
+    model = parse(
+        """g (float[1, 1] x) => (float[1, 1] y) {
+             p = Sigmoid(x)
+             half = Constant<value = float {0.5}>()
+             sure = Greater(p, half)
+             y = If (sure) <
+               then_branch = a () => (float[1, 1] q) { q = Sigmoid(p) },
+               else_branch = b () => (float[1, 1] r) { r = Identity(p) }
+             >
+        }"""
+    )
+    with pytest.raises(UnsupportedTeacherError, match=r"If .*which of its branches runs depends on the data"):
+        describe_output(model, "y", None, _probe([0.3]))
+
+
 def test_names_come_from_the_map(multi_sklearn: ModelProto) -> None:
     scores, label = choose_scores(multi_sklearn)
     output = describe_output(multi_sklearn, scores, label, _probe([0.2, 0.3, 0.5]))

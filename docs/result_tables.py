@@ -1,0 +1,176 @@
+"""The tables and curves of docs/results.md, from lines of the CSV files."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+Line = Mapping[str, str]
+Table = list[tuple[str, ...]]
+ARMS = {
+    "rounds": "ours",
+    "images": "no diffusion: procedural images and teacher labels",
+    "noise": "uniform noise and teacher labels",
+    "cake": "CAKE",
+    "lake": "LAKE",
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a row should reach.
+
+    Attributes:
+        row: Teacher, student and compression.
+        least: Accuracy, percent.
+        most_passes: Million teacher passes it may take.
+        beside: Published numbers or a ceiling, as text.
+    """
+
+    row: str
+    least: float
+    most_passes: float
+    beside: str
+
+
+TARGETS = (
+    Target("mnist_lenet5/half/4", 98.6, 6.5, "CAKE 98.4 after 65.5 M; real data 98.8 to 99.0"),
+    Target("fmnist_lenet5/half/4", 86.0, 6.5, "CAKE 76.5 after 65.5 M; real data 89.7"),
+    Target("mnist_lenet5/auto/4", 98.8, 2.0, "teacher 99.3; real data, half width 99.0"),
+    Target("fmnist_lenet5/auto/4", 88.5, 2.0, "teacher 91.0; real data, half width 89.7"),
+    Target("mnist_mlp/auto/4", 98.0, 2.0, "teacher 98.9"),
+    Target("mnist_resnet8/auto/4", 98.8, 2.0, "teacher 99.3"),
+    Target("mnist_vit/auto/4", 97.0, 2.0, "teacher 98.8"),
+    Target("cifar10_resnet8/auto/2", 70.0, 2.0, "teacher 86.3"),
+    Target("cifar10_resnet8/auto/4", 75.0, 2.0, "teacher 86.3"),
+    Target("fmnist_resnet18w32/auto/4", 90.5, 0.3, "teacher 92.9; real data 92.2"),
+    Target("cifar10_resnet9w32/auto/4", 85.0, 0.3, "teacher 92.4; real data 90.7"),
+)
+
+
+def targets(lines: Sequence[Line]) -> Table:
+    """The best budget within each target's; missing where nothing was measured."""
+    table = [
+        ("row", "target", "within M passes", "reached, mean (least to most)", "n", "M passes", "beside it")
+    ]
+    for target in TARGETS:
+        within = [
+            line
+            for line in lines
+            if line["row"] == target.row
+            and line["arm"] == "rounds"
+            and float(line["passes"]) <= target.most_passes * 1e6
+        ]
+        most = max((int(line["rounds"]) for line in within), default=0)
+        these = [line for line in within if int(line["rounds"]) == most]
+        start = (target.row, f"{target.least:.1f}", f"{target.most_passes:g}")
+        if not these:
+            table.append((*start, "missing", "", "", target.beside))
+            continue
+        values = percent(these, "accuracy")
+        met = "met" if statistics.mean(values) >= target.least else "not met"
+        table.append((*start, f"{spread(values)}, {met}", str(len(these)), passes(these), target.beside))
+    return table
+
+
+def against(lines: Sequence[Line]) -> Table:
+    """Ours beside no diffusion at equal passes, on the images that no choice looked at."""
+    table: Table = [("row", "rounds", "agreement, ours", "no diffusion", "n", "ahead beyond the spread")]
+    ahead = 0
+    for row, rounds in sorted({(line["row"], int(line["rounds"])) for line in lines}):
+        ours, none = (percent(_of(lines, row, rounds, arm), "agreement_rest") for arm in ("rounds", "images"))
+        if not ours or not none:
+            continue
+        clear = min(ours) > max(none) and min(len(ours), len(none)) >= 3
+        ahead += clear
+        words = "yes" if clear else "no" if len(ours) >= 3 and len(none) >= 3 else "fewer than 3 seeds"
+        table.append((row, str(rounds), spread(ours), spread(none), f"{len(ours)}, {len(none)}", words))
+    return table
+
+
+def every(lines: Sequence[Line]) -> Table:
+    """All arms and budgets of rows, default settings."""
+    table: Table = [("row", "arm", "M passes", "agreement", "accuracy", "n", "seconds", "student", "where")]
+    keys = dict.fromkeys((line["row"], line["arm"], int(line["rounds"]), _where(line)) for line in lines)
+    for row, arm, rounds, where in sorted(keys, key=lambda key: (key[0], list(ARMS).index(key[1]), key[2])):
+        these = [line for line in _of(lines, row, rounds, arm) if _where(line) == where]
+        seconds = statistics.median(float(line["seconds"]) for line in these)
+        table.append((
+            row, ARMS[arm], passes(these), spread(percent(these, "agreement")),
+            spread(percent(these, "accuracy")), str(len(these)), f"{seconds:.0f}",
+            f"{these[0]['student']}, {int(these[0]['parameters_student']):,}", where,
+        ))  # fmt: skip
+    return table
+
+
+def choices(lines: Sequence[Line]) -> Table:
+    """Runs with a changed setting, on the images that choices may look at."""
+    table: Table = [("row", "arm", "rounds", "changed", "agreement, first 2,000 images", "n", "where")]
+    changed = dict.fromkeys(
+        (line["row"], line["arm"], int(line["rounds"]), line["variant"], _where(line))
+        for line in lines
+        if line["settings"]
+    )
+    for row, arm, rounds, variant, where in sorted(changed):
+        for name in (variant, ""):
+            these = [
+                line for line in _of(lines, row, rounds, arm)
+                if line["variant"] == name and _where(line) == where
+            ]  # fmt: skip
+            line = (row, ARMS[arm], str(rounds), name or "defaults")
+            if these:
+                values = percent(these, "agreement_choosing")
+                table.append((*line, spread(values), str(len(these)), where))
+    return list(dict.fromkeys(table))
+
+
+def teachers(lines: Iterable[Line]) -> Table:
+    """One line a run of benchmarks/teachers.py."""
+    table = [
+        ("teacher", "student", "parameters", "samples", "M passes", "agreement", "accuracy", "latency 1, 64")
+    ]
+    for line in lines:
+        faster = [
+            f"{float(line[key]):.1f}x" if line[key] else "-"
+            for key in ("latency_ratio_1", "latency_ratio_64")
+        ]
+        table.append((
+            line["teacher"], line["student"],
+            f"{int(line['teacher_parameters']):,} → {int(line['student_parameters']):,}",
+            line["arm"].replace("cake", "ours"), f"{int(line['passes']) / 1e6:.2f}",
+            f"{100 * float(line['agreement_real']):.1f}",
+            f"{100 * float(line['accuracy_teacher']):.1f} → {100 * float(line['accuracy_student']):.1f}",
+            ", ".join(faster),
+        ))  # fmt: skip
+    return table
+
+
+def _times(ratio: str) -> str:
+    return f"{float(ratio):.1f}x" if ratio else "-"
+
+
+def percent(lines: Iterable[Line], column: str) -> list[float]:
+    """Shares as percent."""
+    return [100 * float(line[column]) for line in lines]
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean, and least to most where there are several."""
+    if len(values) == 1:
+        return f"{values[0]:.1f}"
+    return f"{statistics.mean(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+
+
+def passes(lines: Sequence[Line]) -> str:
+    """Millions."""
+    return f"{statistics.mean(float(line['passes']) for line in lines) / 1e6:.2f}"
+
+
+def _of(lines: Iterable[Line], row: str, rounds: int, arm: str) -> list[Line]:
+    return [line for line in lines if (line["row"], int(line["rounds"]), line["arm"]) == (row, rounds, arm)]
+
+
+def _where(line: Line) -> str:
+    device = line["device"].split(",")[0]
+    return line["processor"] if device == "cpu" else device
