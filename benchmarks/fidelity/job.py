@@ -61,7 +61,34 @@ class Job:
         return tuple(str(getattr(self, name)) for name in self.KEY)
 
 
-def measure(job: Job) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Taught:
+    """A student that has been taught, and what both say of the real data.
+
+    Attributes:
+        teacher: Its teacher.
+        student: What learnt.
+        model: The student's ONNX file.
+        passes: Teacher passes.
+        seconds: Of the training.
+        device: Where it was trained, in words.
+        wanted: `(N,)` classes that the teacher sees.
+        given: `(N,)` classes that the student sees, in onnxruntime.
+        y: `(N,)` true classes.
+    """
+
+    teacher: Teacher
+    student: Student
+    model: bytes
+    passes: int
+    seconds: float
+    device: str
+    wanted: npt.NDArray[np.int64]
+    given: npt.NDArray[np.int64]
+    y: npt.NDArray[np.int64]
+
+
+def teach(job: Job) -> Taught:
     """Train a student, export it and let onnxruntime classify the real data with it."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
     config = Config(
@@ -82,13 +109,32 @@ def measure(job: Job) -> dict[str, Any]:
     wanted = decisions_in_torch(lesson.teacher, x, lesson.device.torch_device)
     model, _ = export(teacher, student)
     given = _decisions_in_onnxruntime(model, teacher, x)
+    return Taught(
+        teacher, student, model, int(training.passes), seconds, _device(lesson.device), wanted, given, y
+    )
+
+
+def measure(job: Job) -> dict[str, Any]:
+    """One line of the CSV."""
+    taught = teach(job)
+    wanted, given = taught.wanted, taught.given
     return {name: getattr(job, name) for name in Job.KEY} | {
-        "passes": int(training.passes), "seconds": round(seconds, 1), "student": student.family,
-        "parameters_teacher": teacher.parameters,
-        "parameters_student": sum(weight.numel() for weight in student.module.parameters()),
-        "accuracy_teacher": round(float(np.mean(wanted == y)), 4),
-        **_shares("agreement", wanted == given), **_shares("accuracy", given == y),
-        "n": len(x), "settings": " ".join(job.settings), "device": _device(lesson.device),
+        "passes": taught.passes, "seconds": round(taught.seconds, 1), "student": taught.student.family,
+        "parameters_teacher": taught.teacher.parameters, "parameters_student": parameters(taught.student),
+        "accuracy_teacher": round(float(np.mean(wanted == taught.y)), 4),
+        **_shares("agreement", wanted == given), **_shares("accuracy", given == taught.y),
+        "n": len(taught.y), "settings": " ".join(job.settings), "device": taught.device, **machine(),
+    }  # fmt: skip
+
+
+def parameters(student: Student) -> int:
+    """Numbers that its weights hold."""
+    return sum(weight.numel() for weight in student.module.parameters())
+
+
+def machine() -> dict[str, Any]:
+    """What every measurement depends on."""
+    return {
         "processor": processor_name(), "cores": os.cpu_count(), "torch": version("torch"),
         "cake_onnx": version("cake-onnx"),
     }  # fmt: skip

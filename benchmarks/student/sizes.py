@@ -1,0 +1,104 @@
+"""How small a student can become: agreement, accuracy, size and latency of every teacher at several sizes.
+
+    python benchmarks/student/sizes.py --teachers DIR --data DIR --only mnist_mlp --compressions 2,4,10,30
+
+One CSV line a run in benchmarks/results/student_sizes.csv, appended as soon as it is known; a second start
+skips it. Default student and settings; latency ratios are medians of onnxruntime on one thread, teacher and
+student in turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "fidelity"))
+
+from job import Job, Taught, machine, parameters, teach
+from ledger import append, rows
+
+from cake_onnx.graph.runtime import latency, open_session
+from cake_onnx.students.like_teacher import LikeTeacher
+
+RESULTS = Path(__file__).parents[1] / "results" / "student_sizes.csv"
+COLUMNS = (
+    "teacher", "compression", "rounds", "seed", "passes", "seconds", "student", "parameters_teacher",
+    "parameters_student", "bytes_teacher", "bytes_student", "latency_ratio_1", "latency_ratio_64",
+    "agreement", "accuracy_teacher", "accuracy", "n", "widths", "why", "processor", "cores", "torch",
+    "cake_onnx",
+)  # fmt: skip
+_TURNS = 7
+_BATCHES = (1, 64)
+
+
+def main() -> None:
+    """Run what is not in the CSV yet."""
+    options = _parse()
+    manifest = json.loads((options.teachers / "manifest.json").read_text())["teachers"]
+    entries = {Path(entry["file"]).stem: entry for entry in manifest}
+    done = {tuple(row[column] for column in COLUMNS[:4]) for row in rows(options.results)}
+    for name in options.only.split(",") if options.only else entries:
+        for compression in options.compressions.split(","):
+            if (name, compression, str(options.rounds), str(options.seed)) not in done:
+                job = Job(
+                    f"{name}/auto/{compression}", "rounds", "", options.rounds, options.seed, "auto", (),
+                    options.teachers, options.data, entries[name], "auto", float(compression),
+                )  # fmt: skip
+                key = dict(zip(COLUMNS, (name, compression, options.rounds, options.seed), strict=False))
+                append(options.results, COLUMNS, key | _measured(teach(job)))
+
+
+def _measured(taught: Taught) -> dict[str, Any]:
+    ratios = _latency_ratios(taught)
+    return {
+        "passes": taught.passes, "seconds": round(taught.seconds, 1), "student": taught.student.family,
+        "parameters_teacher": taught.teacher.parameters, "parameters_student": parameters(taught.student),
+        "bytes_teacher": taught.teacher.file.bytes, "bytes_student": len(taught.model),
+        **{f"latency_ratio_{batch}": ratio for batch, ratio in ratios.items()},
+        "agreement": round(float(np.mean(taught.wanted == taught.given)), 4),
+        "accuracy_teacher": round(float(np.mean(taught.wanted == taught.y)), 4),
+        "accuracy": round(float(np.mean(taught.given == taught.y)), 4), "n": len(taught.y),
+        "widths": _widths(taught), "why": taught.student.reason, **machine(),
+    }  # fmt: skip
+
+
+def _latency_ratios(taught: Taught) -> dict[int, float]:
+    """How often faster the student is, by batch size: the median over turns."""
+    data = taught.teacher.input
+    sessions = [open_session(taught.teacher.file.path, threads=1), open_session(taught.model, threads=1)]
+    turns = [[latency(session, data, _BATCHES, repeats=20) for session in sessions] for _ in range(_TURNS)]
+    ratios: dict[int, list[float]] = {}
+    for teacher, student in turns:
+        for before, after in zip(teacher, student, strict=False):
+            ratios.setdefault(before.batch, []).append(before.median_ms / after.median_ms)
+    return {batch: round(statistics.median(values), 2) for batch, values in ratios.items()}
+
+
+def _widths(taught: Taught) -> str:
+    module = taught.student.module
+    if not isinstance(module, LikeTeacher):
+        return ""
+    return " ".join(f"{len(left)}" for _, left in module.kept.values())
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--teachers", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--only", default="", help="teachers, separated by commas; default all")
+    parser.add_argument("--compressions", default="2,4,10,30")
+    parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
