@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from cake_onnx.errors import UsageError
 from cake_onnx.ranks import Ranks
 
 #: Share of samples on which a lower precision must leave the teacher's decision as it is.
 PRECISION_AGREEMENT = 0.97
+_SHARE = 0.4
+"""Of the memory; weights, samples and what the libraries hold need the rest."""
 
 
 @dataclass(frozen=True)
@@ -24,16 +28,19 @@ class Device:
     Attributes:
         torch_device: For `.to`.
         autocast: Type that matrix products are done in, or None for float32 throughout.
+        part: Most samples whose intermediate results fit into memory together, or None for any number.
     """
 
     torch_device: torch.device
     autocast: torch.dtype | None
+    part: int | None = None
 
     def __repr__(self) -> str:
         precision = (
             "float32" if self.autocast is None else str(self.autocast).removeprefix("torch.") + " autocast"
         )
-        return f"{self.torch_device}, {precision}"
+        parts = "" if self.part is None else f", {self.part} samples at once"
+        return f"{self.torch_device}, {precision}{parts}"
 
     def wrap(self, module: nn.Module) -> Callable[[Tensor], Tensor]:
         """A function that runs `module` in this precision and returns float32 logits `(B, K)`.
@@ -51,7 +58,48 @@ class Device:
                 logits: Tensor = module(x)
             return logits.float()
 
-        return run
+        return self.fitting(run)
+
+    def fitting(self, run: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        """`run`, in parts where a whole batch does not fit."""
+        return run if self.part is None else in_parts(run, self.part)
+
+
+def in_parts(run: Callable[[Tensor], Tensor], size: int) -> Callable[[Tensor], Tensor]:
+    """`run` with the intermediate results of at most `size` samples in memory.
+
+    What the gradient needs of one part is computed anew when its turn comes, so a step takes a third longer.
+    Nothing that runs here depends on who else is in a batch, so values stay as they are.
+    """
+
+    def run_in_parts(x: Tensor) -> Tensor:
+        if len(x) <= size:
+            return run(x)
+        if not torch.is_grad_enabled():
+            return torch.cat([run(part) for part in x.split(size)])
+        return torch.cat([checkpoint(run, part, use_reentrant=False) for part in x.split(size)])
+
+    return run_in_parts
+
+
+def samples_at_once(device: torch.device, bytes_each: int, most: int) -> int | None:
+    """How many samples fit into `_SHARE` of the memory of a device, None where `most` of them do.
+
+    The size of the memory is asked, not what is free of it, so that two runs on one machine choose alike.
+
+    Args:
+        device: Where they shall fit.
+        bytes_each: Intermediate results of one sample.
+        most: The largest batch of the run.
+    """
+    if device.type == "cuda":
+        total = torch.cuda.mem_get_info(device)[1]
+    elif hasattr(os, "sysconf"):
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    else:
+        return None
+    fitting = max(1, int(_SHARE * total / max(1, bytes_each)))
+    return None if fitting >= most else fitting
 
 
 def find_device(name: str, ranks: Ranks | None = None) -> torch.device:
@@ -79,7 +127,9 @@ def find_device(name: str, ranks: Ranks | None = None) -> torch.device:
     return torch.device(name)
 
 
-def choose_precision(device: torch.device, module: nn.Module, x: Tensor, exact: bool) -> Device:
+def choose_precision(
+    device: torch.device, module: nn.Module, x: Tensor, exact: bool, part: int | None = None
+) -> Device:
     """Take bfloat16 autocast where the processor is fast at it and the teacher bears it.
 
     What a processor has is asked, never timed, so that two runs on one machine choose alike.
@@ -89,14 +139,15 @@ def choose_precision(device: torch.device, module: nn.Module, x: Tensor, exact: 
         module: The teacher.
         x: `(B, *shape)` inputs on `device` to compare decisions on.
         exact: The graph carries integers as floats (quantised), which 8 bits of mantissa would break.
+        part: Most samples at once.
     """
-    plain = Device(device, None)
+    plain = Device(device, None, part)
     capable = device.type == "cuda" or any(
         torch.cpu.get_capabilities().get(flag, False) for flag in ("avx512_bf16", "amx_bf16")
     )
     if exact or not capable:
         return plain
-    fast = Device(device, torch.bfloat16)
+    fast = Device(device, torch.bfloat16, part)
     with torch.no_grad():
         same = fast.wrap(module)(x).argmax(1) == plain.wrap(module)(x).argmax(1)
     return fast if float(same.float().mean()) >= PRECISION_AGREEMENT else plain

@@ -100,7 +100,7 @@ def compress(
 
     size = int(min(2000, max(300, JUDGING_SHARE * training.passes / 26)))
     suites = held_out_suites(
-        lesson.teacher,
+        lesson.device.fitting(lesson.teacher),
         lesson.prior,
         teacher.input,
         lesson.classes,

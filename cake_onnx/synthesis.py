@@ -13,6 +13,7 @@ from cake_onnx.config import Config
 from cake_onnx.devices import choose_precision, find_device, generator
 from cake_onnx.diffuse import Diffusion, diffuse, draw_wanted
 from cake_onnx.losses import logit_spread
+from cake_onnx.methods.lesson import fitting_part
 from cake_onnx.priors import ValueRange, build_prior
 from cake_onnx.teacher import load_teacher
 
@@ -38,9 +39,10 @@ def synthesize(path: Path, count: int, config: Config, report: tell.Report = tel
     teacher = load_teacher(path, config.input_range, config.mean, config.std)
     place = find_device(config.device)
     prior, _ = build_prior(config.prior, teacher.input, teacher.module)
-    module = teacher.module.to(place)
-    trial = prior.draw(256, generator(config.seed, "precision")).to(place)
-    run = choose_precision(place, module, trial, exact=teacher.quantised).wrap(module)
+    trial = prior.draw(256, generator(config.seed, "precision"))
+    part = fitting_part(place, trial, teacher.module)
+    module, trial = teacher.module.to(place), trial.to(place)
+    run = choose_precision(place, module, trial, exact=teacher.quantised, part=part).wrap(module)
     with torch.no_grad():
         logits = run(trial)
     spread = logit_spread(logits).clamp_min(1e-6)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cake_onnx import progress as tell
 from cake_onnx.config import Config, to_toml
-from cake_onnx.devices import find_device, generator
+from cake_onnx.devices import Device, find_device, generator
 from cake_onnx.errors import UnsupportedTeacherError, UsageError
 from cake_onnx.evaluation import load_evaluation
 from cake_onnx.graph.load import LoadedModel, load_model
@@ -16,6 +16,7 @@ from cake_onnx.graph.reference import open_reference
 from cake_onnx.graph.signature import read_signature
 from cake_onnx.judge import Side, Suite, judge
 from cake_onnx.methods.held_out import held_out_suites
+from cake_onnx.methods.lesson import fitting_part
 from cake_onnx.priors import TabularPrior, UniformPrior, build_prior
 from cake_onnx.report.assemble import Run, Subject, assemble, assumptions
 from cake_onnx.report.model import Report
@@ -104,9 +105,10 @@ def _suites(path: Path, opened: _Opened, config: Config) -> tuple[list[Suite], s
             "Samples",
         )
     prior, reason = build_prior(config.prior, spec, teacher.module)
-    module = teacher.module.to(place)
+    part = fitting_part(place, prior.draw(250, generator(config.seed, "memory")), teacher.module)
+    run = Device(place, None, part).fitting(teacher.module.to(place))
     return (
-        held_out_suites(module, prior, spec, output.classes, config.seed, _SIZE, place),
+        held_out_suites(run, prior, spec, output.classes, config.seed, _SIZE, place),
         f"{prior}, because {reason}",
         "Samples",
     )

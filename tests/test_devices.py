@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cake_onnx.devices import Device, choose_precision, find_device, generator, processor_name
+from cake_onnx.devices import (
+    Device,
+    choose_precision,
+    find_device,
+    generator,
+    processor_name,
+    samples_at_once,
+)
 from cake_onnx.errors import UsageError
 
 CPU = torch.device("cpu")
@@ -127,3 +134,46 @@ def test_gradients_pass_through_the_wrap(inputs: Tensor) -> None:
 
 def test_the_processor_has_a_name() -> None:
     assert processor_name()
+
+
+class Seen(nn.Module):
+    """A network that notes how many samples it met at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 3))
+        self.sizes: list[int] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.sizes.append(len(x))
+        result: Tensor = self.net(x)
+        return result
+
+
+def test_parts_give_what_the_whole_gives() -> None:
+    whole, parts = Seen(), Seen()
+    x = torch.randn(10, 2, generator=torch.Generator().manual_seed(0))
+    given = []
+    for network, part in ((whole, None), (parts, 4)):
+        point = x.clone().requires_grad_()
+        logits = Device(CPU, None, part).wrap(network)(point)
+        logits.square().sum().backward()
+        assert point.grad is not None
+        given.append([logits, point.grad, *(weight.grad for weight in network.parameters())])
+    for wanted, found in zip(*given, strict=True):
+        torch.testing.assert_close(found, wanted)
+    assert whole.sizes == [10]
+    assert sorted(parts.sizes) == [2, 2, 4, 4, 4, 4]  # each part once more for the gradient
+    with torch.no_grad():
+        torch.testing.assert_close(Device(CPU, None, 3).wrap(parts)(x), whole(x))
+    assert repr(Device(CPU, None, 3)) == "cpu, float32, 3 samples at once"
+
+
+def test_parts_are_only_for_what_does_not_fit() -> None:
+    assert samples_at_once(CPU, 1000, 256) is None
+    assert samples_at_once(CPU, 0, 256) is None
+    few = samples_at_once(CPU, 1 << 28, 1 << 20)
+    assert few is not None
+    assert samples_at_once(CPU, 1 << 27, 1 << 20) in (2 * few, 2 * few + 1)
+    assert samples_at_once(CPU, 1 << 60, 2) == 1

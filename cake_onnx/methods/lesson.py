@@ -5,9 +5,13 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
+import torch
+from torch import Tensor, nn
+
 from cake_onnx.config import Config
-from cake_onnx.devices import choose_precision, find_device, generator
+from cake_onnx.devices import choose_precision, find_device, generator, samples_at_once
 from cake_onnx.errors import UnsupportedTeacherError, UsageError
+from cake_onnx.graph.cost import activation_bytes
 from cake_onnx.methods.training import Lesson
 from cake_onnx.priors import ValueRange, build_prior
 from cake_onnx.ranks import ranks
@@ -56,8 +60,9 @@ def prepare_lesson(teacher: Teacher, student: Student, config: Config) -> tuple[
     together = ranks()
     device = find_device(config.device, together)
     prior, reason = build_prior(config.prior, teacher.input, teacher.module)
-    sample = prior.draw(256, generator(config.seed, "precision")).to(device)
-    module = teacher.module.to(device)
+    sample = prior.draw(256, generator(config.seed, "precision"))
+    part = fitting_part(device, sample, teacher.module, student.module)
+    module, sample = teacher.module.to(device), sample.to(device)
     lesson = Lesson(
         teacher=module,
         student=student.module.to(device),
@@ -65,7 +70,7 @@ def prepare_lesson(teacher: Teacher, student: Student, config: Config) -> tuple[
         bounds=ValueRange.of(teacher.input, device),
         shape=teacher.input.shape,
         classes=teacher.output.classes,
-        device=choose_precision(device, module, sample, exact=teacher.quantised),
+        device=choose_precision(device, module, sample, exact=teacher.quantised, part=part),
         seed=config.seed,
         shrink_to=student.shrink_to,
         ranks=together,
@@ -74,3 +79,9 @@ def prepare_lesson(teacher: Teacher, student: Student, config: Config) -> tuple[
     _log.info("prior %s: %s", prior, reason)
     _log.info("torch on %s", lesson.device)
     return lesson, reason
+
+
+def fitting_part(device: torch.device, x: Tensor, *networks: nn.Module) -> int | None:
+    """How many of the samples `(B, *shape)` the networks, still on the CPU, can take at once on a device."""
+    bytes_each = sum(activation_bytes(network, x[:1]) for network in networks)
+    return samples_at_once(device, bytes_each, len(x))

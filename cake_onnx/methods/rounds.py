@@ -150,7 +150,8 @@ class Rounds:
         ranks = self.lesson.ranks
         draw = generator(self.lesson.seed, "narrow", ranks.rank, index)
         stores = (self.pool, self.bank) if len(self.bank) else (self.pool, self.pool)
-        x = torch.cat([store.draw(settings.samples // 2, draw).float() for store in stores])
+        samples = min(settings.samples, self.lesson.device.part or settings.samples)
+        x = torch.cat([store.draw(max(1, samples // 2), draw).float() for store in stores])
         if ranks.first:
             self.apprentice.shrink(target, due / settings.notches, x, draw)
         if ranks.count > 1:

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from cake_onnx.config import parse_config
+from cake_onnx.distill import Distillation
 from cake_onnx.methods.lesson import choose_student, prepare_lesson
+from cake_onnx.methods.rounds import RoundSettings, train_in_rounds
 from cake_onnx.teacher import Teacher, load_teacher
 
 
@@ -42,3 +44,21 @@ def test_a_lesson_holds_what_the_options_say(teacher: Teacher) -> None:
     x = lesson.prior.draw(7, torch.Generator())
     assert lesson.teacher(x).shape == lesson.student(x).shape == (7, teacher.output.classes)
     assert not any(weight.requires_grad for weight in lesson.teacher.parameters())
+
+
+def test_a_large_network_learns_in_parts(fixtures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole method, its layers compared, with less memory than a batch needs."""
+    teacher = load_teacher(fixtures / "digits_cnn.onnx", (0.0, 1.0))
+    config = parse_config({"device": "cpu", "compression": 3})
+    logits = []
+    for share in (0.4, 1e-4):
+        monkeypatch.setattr("cake_onnx.devices._SHARE", share)
+        lesson, _ = prepare_lesson(teacher, choose_student(teacher, config), config)
+        assert (lesson.device.part is None) is (share == 0.4)
+        settings = RoundSettings(
+            samples=20, pool=500, bank=1000, distillation=Distillation(steps=3, batch=64)
+        )
+        x = lesson.prior.draw(300, torch.Generator().manual_seed(0))
+        train_in_rounds(lesson, 3, settings=settings)
+        logits.append(lesson.student(x).argmax(1))
+    assert float((logits[0] == logits[1]).float().mean()) > 0.5
