@@ -27,6 +27,20 @@ def _numbers(value: object) -> object:
     return (value,) if isinstance(value, (int, float)) else value
 
 
+_UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+
+
+def _bytes(value: object) -> object:
+    """Read `500KB` as 500,000 and `2MiB` as 2,097,152."""
+    found = re.fullmatch(r"\s*([\d.]+)\s*([a-z]*)\s*", value.lower()) if isinstance(value, str) else None
+    if found and found[2] in {"", *_UNITS}:
+        try:
+            return int(float(found[1]) * _UNITS.get(found[2], 1))
+        except ValueError:  # such as 1.2.3
+            return value
+    return value
+
+
 def _share(value: object) -> object:
     """Read `97%` as 0.97."""
     if isinstance(value, str) and re.fullmatch(r"\s*[\d.]+\s*%\s*", value):
@@ -35,6 +49,7 @@ def _share(value: object) -> object:
 
 
 Factor = Annotated[float, BeforeValidator(_factor), Field(ge=1.0, le=10_000.0, allow_inf_nan=False)]
+Ratio = Annotated[float, BeforeValidator(_share), Field(gt=0, le=1, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -49,6 +64,10 @@ ROUNDS: Mapping[str, Mapping[Budget, int]] = {
 }
 
 
+#: Options that size the student, each instead of `compression`.
+SIZES = ("max_size", "max_latency_ratio", "max_operations")
+
+
 class Config(BaseModel):
     """Everything a run can be told. Descriptions are the help texts of the command."""
 
@@ -59,6 +78,22 @@ class Config(BaseModel):
         description="like-teacher is the teacher grown down, others start anew; auto grows down if it can.",
     )
     compression: Factor = Field(4.0, description="How many times fewer parameters the student has.")
+    max_size: Annotated[int, BeforeValidator(_bytes), Field(ge=1)] | None = Field(
+        None, description="Largest model.onnx, such as 500KB or 2MiB, instead of --compression."
+    )
+    max_latency_ratio: Ratio | None = Field(
+        None,
+        description="Longest time of a batch over the teacher's, instead of --compression; candidates are "
+        "exported and timed.",
+    )
+    latency_batch: Annotated[int, Field(ge=1)] = Field(
+        64, description="Samples of the batches that are timed for --max-latency-ratio."
+    )
+    max_operations: Ratio | None = Field(
+        None,
+        description="Most multiply-adds over the teacher's, instead of --compression; for a student grown "
+        "down.",
+    )
     method: Literal["rounds", "paper"] = Field(
         "rounds",
         description="rounds: diffusion and distillation in turn. paper: CAKE as published, all sets first.",
@@ -114,6 +149,9 @@ class Config(BaseModel):
             raise ValueError("--input-range and --mean/--std say the same thing twice: give one of them")
         if self.input_range is not None and self.input_range[0] >= self.input_range[1]:
             raise ValueError("the first number of --input-range must be the smaller one")
+        sizes = [name for name in SIZES if getattr(self, name) is not None]
+        if len(sizes) > 1:
+            raise ValueError(f"{' and '.join(map(flag_of, sizes))} both size the student: give one of them")
         if self.rounds is not None and self.max_minutes is not None:
             raise ValueError("--rounds and --max-minutes both set the length of the run: give one of them")
         if self.max_minutes is not None and self.method == "paper":

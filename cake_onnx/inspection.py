@@ -16,6 +16,7 @@ from cake_onnx.graph.signature import read_signature
 from cake_onnx.graph.trace import trace
 from cake_onnx.methods.lesson import choose_student, prepare_lesson
 from cake_onnx.methods.rounds import RoundSettings
+from cake_onnx.methods.wishes import settle_size
 from cake_onnx.priors import build_prior, probe_scale
 from cake_onnx.teacher import Teacher, load_teacher
 
@@ -110,14 +111,19 @@ def preview(path: Path, config: Config) -> dict[str, Any]:
     if config.eval:
         load_evaluation(config.eval, teacher.input, teacher.output.classes)
     facts = _describe(teacher)  # before the module moves to the device
+    config = settle_size(teacher, config)
     student = choose_student(teacher, config)
     lesson, reason = prepare_lesson(teacher, student, config)
     return facts | {
-        "student": f"{student.family} of {student.parameters:,} parameters, because {student.reason}",
+        "student": f"{student.family} of {lesson.size:,} {_counted(config)}, because {student.reason}",
         "prior": f"{lesson.prior.name}: {reason}",
         "torch": str(lesson.device),
         "plan": _plan(config, teacher),
     }
+
+
+def _counted(config: Config) -> str:
+    return "parameters" if config.max_operations is None else "multiply-adds"
 
 
 def _plan(config: Config, teacher: Teacher) -> str:

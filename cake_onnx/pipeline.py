@@ -16,13 +16,14 @@ from cake_onnx.graph.export import check_export, export_student
 from cake_onnx.graph.runtime import open_session
 from cake_onnx.judge import Side, Verdict, judge
 from cake_onnx.methods.held_out import held_out_suites
-from cake_onnx.methods.lesson import choose_student, prepare_lesson
+from cake_onnx.methods.lesson import choose_student, prepare_lesson, provenance
 from cake_onnx.methods.paper import train_as_published
 from cake_onnx.methods.rounds import train_in_rounds
 from cake_onnx.methods.sharing import SharedCheckpoints
 from cake_onnx.methods.timing import rounds_within
 from cake_onnx.methods.training import Checkpoints, Lesson, NoCheckpoints, Training
-from cake_onnx.ranks import program
+from cake_onnx.methods.wishes import settle_size
+from cake_onnx.ranks import program, ranks
 from cake_onnx.report.assemble import Run, Subject, assemble, assumptions
 from cake_onnx.report.gallery import draw_pictures
 from cake_onnx.report.measures import CurvePoint
@@ -83,9 +84,10 @@ def compress(
     report(tell.Progress("read", 0, 1))
     teacher = load_teacher(Path(path), config.input_range, config.mean, config.std)
     evaluation = load_evaluation(config.eval, teacher.input, teacher.output.classes) if config.eval else None
+    kept = SharedCheckpoints(checkpoints or NoCheckpoints(), ranks())
+    config = size(teacher, config, kept)
     student = choose_student(teacher, config)
     lesson, prior_reason = prepare_lesson(teacher, student, config)
-    kept = SharedCheckpoints(checkpoints or NoCheckpoints(), lesson.ranks)
     config = plan(config, lesson, kept)
     report(tell.Progress("read", 1, 1, f"parity with onnxruntime: {teacher.parity}"))
     clock.lap("read")
@@ -98,14 +100,14 @@ def compress(
     report(tell.Progress("export", 1, 1, f"parity with onnxruntime: {parity}"))
     clock.lap("export")
 
-    size = int(min(2000, max(300, JUDGING_SHARE * training.passes / 26)))
+    samples = int(min(2000, max(300, JUDGING_SHARE * training.passes / 26)))
     suites = held_out_suites(
         lesson.device.fitting(lesson.teacher),
         lesson.prior,
         teacher.input,
         lesson.classes,
         config.seed,
-        size,
+        samples,
         lesson.device.torch_device,
     )
     original = Side(teacher.data, teacher.session, teacher.input, teacher.output)
@@ -131,9 +133,24 @@ def assist(path: str | Path, config: Config, report: tell.Report = tell.silent) 
     """
     report(tell.Progress("read", 0, 1))
     teacher = load_teacher(Path(path), config.input_range, config.mean, config.std)
+    kept = SharedCheckpoints(NoCheckpoints(), ranks())
+    config = size(teacher, config, kept)
     lesson, _ = prepare_lesson(teacher, choose_student(teacher, config), config)
-    kept = SharedCheckpoints(NoCheckpoints(), lesson.ranks)
     train(lesson, plan(config, lesson, kept), report, kept)
+
+
+def size(teacher: Teacher, config: Config, checkpoints: Checkpoints) -> Config:
+    """Turn a wish for bytes or for time into a size; the first rank, or an earlier start, has settled it.
+
+    Raises:
+        UsageError: The wish cannot be fulfilled.
+    """
+    if config.max_size is None and config.max_latency_ratio is None:
+        return config
+    together, saved = ranks(), checkpoints.load()
+    if together.first:
+        config = settle_size(teacher, config, saved[1].get("size") if saved else None)
+    return Config.model_validate_json(together.from_first(config.model_dump_json().encode()))
 
 
 def plan(config: Config, lesson: Lesson, checkpoints: Checkpoints | None = None) -> Config:
@@ -164,14 +181,14 @@ def train(
 
 def export(teacher: Teacher, student: Student) -> tuple[bytes, Parity]:
     """The student as an ONNX drop-in for its teacher, compared with the student in torch."""
-    provenance = {
-        "teacher_sha256": teacher.file.sha256,
-        "student_family": student.family,
-        "student_parameters": str(sum(weight.numel() for weight in student.module.parameters())),
-    }
     module = student.module.cpu().eval()
     model = export_student(
-        module, teacher.file.model, teacher.prepared, teacher.input, teacher.output, provenance
+        module,
+        teacher.file.model,
+        teacher.prepared,
+        teacher.input,
+        teacher.output,
+        provenance(teacher, student),
     )
     return model, check_export(module, model, teacher.prepared, teacher.input, teacher.output)
 

@@ -10,19 +10,22 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 import click
 from pydantic.fields import FieldInfo
 
-from cake_onnx.config import Config, flag_of, parse_config, read_toml
+from cake_onnx.config import SIZES, Config, flag_of, parse_config, read_toml
 from cake_onnx.errors import UsageError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 ENVIRONMENT_PREFIX = "CAKE_ONNX_"
 #: Options that say the same thing: a flag displaces its rivals in the environment and the file.
+_SIZES = ("compression", *SIZES)
 _RIVALS = {
+    **{name: tuple(other for other in _SIZES if other != name) for name in _SIZES},
     "rounds": ("budget", "max_minutes"), "budget": ("rounds",), "max_minutes": ("rounds",),
     "input_range": ("mean", "std"), "mean": ("input_range",), "std": ("input_range",),
 }  # fmt: skip
 _METAVARS = {
-    "compression": "4x", "rounds": "N", "max_minutes": "M", "input_range": "LO,HI", "mean": "M,…",
+    "compression": "4x", "max_size": "500KB", "max_latency_ratio": "R", "latency_batch": "N",
+    "max_operations": "R", "rounds": "N", "max_minutes": "M", "input_range": "LO,HI", "mean": "M,…",
     "std": "S,…", "eval": "DATA.npz", "min_agreement": "P", "device": "DEVICE", "seed": "N",
 }  # fmt: skip
 

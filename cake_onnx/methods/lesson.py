@@ -16,7 +16,7 @@ from cake_onnx.methods.training import Lesson
 from cake_onnx.priors import ValueRange, build_prior
 from cake_onnx.ranks import ranks
 from cake_onnx.students import Student, build_student
-from cake_onnx.students.like_teacher import NAME, grow_down
+from cake_onnx.students.like_teacher import NAME, LikeTeacher, grow_down
 from cake_onnx.teacher import Teacher
 
 _log = logging.getLogger(__name__)
@@ -29,20 +29,24 @@ def choose_student(teacher: Teacher, config: Config) -> Student:
         UsageError: It cannot be that small, or a family cannot take this input.
         UnsupportedTeacherError: `like-teacher` was asked for, and the graph cannot be narrowed.
     """
-    target = int(teacher.parameters / config.compression)
     why_not = ""
     if config.student == NAME:
-        return _grown_down(teacher, target, "asked for by name")
+        return _grown_down(teacher, config, "asked for by name")
     if config.student == "auto" and config.method == "rounds":
         try:
-            return _grown_down(teacher, target, "the teacher's own graph can be narrowed")
+            return _grown_down(teacher, config, "the teacher's own graph can be narrowed")
         except (UnsupportedTeacherError, UsageError) as error:
+            if config.max_operations is not None:
+                raise
             why_not = f"; the teacher's own graph was not taken: {error.found}"
+    if config.max_operations is not None:
+        found = f"--student {config.student} with --method {config.method}"
+        raise UsageError("a student grown down, for --max-operations", found, "use --compression")
     student = build_student(
         config.student,
         teacher.input,
         teacher.output.classes,
-        target,
+        int(teacher.parameters / config.compression),
         teacher.traits,
         config.seed,
         teacher.parameters,
@@ -50,9 +54,14 @@ def choose_student(teacher: Teacher, config: Config) -> Student:
     return replace(student, reason=student.reason + why_not)
 
 
-def _grown_down(teacher: Teacher, target: int, reason: str) -> Student:
-    module = grow_down(teacher.prepared, teacher.input, target)
-    return Student(module, NAME, target, reason, target)
+def _grown_down(teacher: Teacher, config: Config, reason: str) -> Student:
+    if config.max_operations is None:
+        target = int(teacher.parameters / config.compression)
+        return Student(grow_down(teacher.prepared, teacher.input, target), NAME, target, reason, target)
+    whole = LikeTeacher(teacher.prepared, teacher.input, "operations")
+    target = int(whole.size * config.max_operations)
+    module = grow_down(teacher.prepared, teacher.input, target, "operations")
+    return Student(module, NAME, teacher.parameters, reason, target)
 
 
 def prepare_lesson(teacher: Teacher, student: Student, config: Config) -> tuple[Lesson, str]:
@@ -85,3 +94,12 @@ def fitting_part(device: torch.device, x: Tensor, *networks: nn.Module) -> int |
     """How many of the samples `(B, *shape)` the networks, still on the CPU, can take at once on a device."""
     bytes_each = sum(activation_bytes(network, x[:1]) for network in networks)
     return samples_at_once(device, bytes_each, len(x))
+
+
+def provenance(teacher: Teacher, student: Student) -> dict[str, str]:
+    """What the student's file says of where it comes from."""
+    return {
+        "teacher_sha256": teacher.file.sha256,
+        "student_family": student.family,
+        "student_parameters": str(sum(weight.numel() for weight in student.module.parameters())),
+    }

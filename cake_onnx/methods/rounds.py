@@ -256,11 +256,11 @@ def train_in_rounds(
         if ranks.any(_asked_to_stop(report, tell.Progress("distil", index, total, _note(curve)))):
             # Between rounds the state is whole; in the middle of one it would not be.
             if curve:
-                checkpoints.save(run.state(), _facts(curve, total))
+                checkpoints.save(run.state(), _facts(curve, total, lesson))
             raise KeyboardInterrupt
         curve.append(run.play(index))
         if checkpoints.due():
-            checkpoints.save(run.state(), _facts(curve, total))
+            checkpoints.save(run.state(), _facts(curve, total, lesson))
     report(tell.Progress("distil", total, total, _note(curve)))
     return Training(total, curve[-1].passes, tuple(curve))
 
@@ -302,8 +302,9 @@ def _note(curve: list[Point]) -> str:
     return f"agreement {curve[-1].agreement:.1%}" if curve else ""
 
 
-def _facts(curve: list[Point], total: int) -> dict[str, Any]:
-    return {"total": total, "curve": [[p.round, p.passes, p.loss, p.agreement] for p in curve]}
+def _facts(curve: list[Point], total: int, lesson: Lesson) -> dict[str, Any]:
+    points = [[p.round, p.passes, p.loss, p.agreement] for p in curve]
+    return {"total": total, "size": lesson.size, "curve": points}
 
 
 def _recall(facts: dict[str, Any]) -> list[Point]:

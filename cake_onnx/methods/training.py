@@ -41,6 +41,13 @@ class Lesson:
     ranks: Ranks = field(default_factory=Ranks)
 
     @property
+    def size(self) -> int:
+        """What the student shall have in the end: parameters, or operations where it shrinks by those."""
+        if self.shrink_to is not None:
+            return self.shrink_to
+        return sum(weight.numel() for weight in self.student.parameters())
+
+    @property
     def place(self) -> str:
         """Where the work is done, for people."""
         several = f"{self.ranks.count} ranks of " if self.ranks.count > 1 else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from cake_onnx.errors import UnsupportedTeacherError, UsageError
 from cake_onnx.graph.channels import (
     Channels,
+    Goal,
     Sizes,
     Widths,
     follow_channels,
@@ -44,12 +46,14 @@ class LikeTeacher(TrainableGraph):
     Args:
         prepared: The teacher, cut and folded.
         input: What it takes.
+        goal: What there shall be less of.
 
     Raises:
         UnsupportedTeacherError: Its graph cannot be narrowed; the message names the node that stops it.
     """
 
-    def __init__(self, prepared: Prepared, input: InputSpec) -> None:
+    def __init__(self, prepared: Prepared, input: InputSpec, goal: Goal = "parameters") -> None:
+        self.goal: Goal = goal
         if prepared.fixed_batch is not None:
             raise _cannot("a graph through which any batch goes", "one tied to its batch")
         body = without_rounding(prepared.body) if prepared.quantised else prepared.body
@@ -74,11 +78,11 @@ class LikeTeacher(TrainableGraph):
 
     @property
     def size(self) -> int:
-        """Numbers that the weights hold now."""
-        return self._sizes().parameters
+        """Numbers that the weights hold now, or the operations of one sample where those are the goal."""
+        return self._sizes().size
 
     def narrowest(self) -> int:
-        """Parameters of the smallest graph that dropping channels can reach.
+        """Size of the smallest graph that dropping channels can reach.
 
         Raises:
             UnsupportedTeacherError: No channel can go; the message names the node that stops it.
@@ -86,7 +90,7 @@ class LikeTeacher(TrainableGraph):
         channels = follow_channels(self.skeleton, self.input)
         if not channels.droppable():
             raise _cannot("channels that can be dropped", channels.reason() or "none in this graph")
-        return narrowest(Sizes(channels))
+        return narrowest(Sizes(channels, self.goal))
 
     def shrink(
         self,
@@ -96,13 +100,13 @@ class LikeTeacher(TrainableGraph):
         generator: torch.Generator,
         moments: Sequence[Mapping[str, Tensor]],
     ) -> list[dict[str, Tensor]]:
-        """Go on towards `target` parameters, dropping the channels that matter least per parameter.
+        """Go on towards the size `target`, dropping the channels that matter least for their cost.
 
         How wide each layer shall end is planned the first time, from what channels are worth in the teacher;
         which channels go is decided each time.
 
         Args:
-            target: Parameters at the end, at most.
+            target: Size at the end, at most.
             progress: Share of the way that shall be behind us afterwards, (0, 1].
             x: `(B, *shape)` samples on which importance is measured.
             generator: Of the random weightings.
@@ -115,7 +119,7 @@ class LikeTeacher(TrainableGraph):
             UsageError: The graph cannot be that small.
         """
         channels = follow_channels(self.model(), self.input)
-        sizes = Sizes(channels)
+        sizes = Sizes(channels, self.goal)
         importance = self._importance(channels, x, generator)
         if self.widths is None:
             self.widths = plan_widths(sizes, target, importance)
@@ -163,7 +167,7 @@ class LikeTeacher(TrainableGraph):
                 self.kept[name] = (axis, left[torch.from_numpy(mask)])
 
     def _sizes(self) -> Sizes:
-        return Sizes(follow_channels(self.skeleton, self.input))
+        return Sizes(follow_channels(self.skeleton, self.input), self.goal)
 
     def _importance(self, channels: Channels, x: Tensor, generator: torch.Generator) -> dict[int, float]:
         """First-order effect of every item on the logits: E ‖∂z/∂gate‖², the gate multiplying the channel.
@@ -218,19 +222,24 @@ def _cannot(expected: str, found: str) -> UnsupportedTeacherError:
     return UnsupportedTeacherError(f"{expected}, to grow the teacher down", found, "choose another --student")
 
 
-def grow_down(prepared: Prepared, input: InputSpec, target: int) -> LikeTeacher:
-    """The teacher as a student that can become as small as `target` parameters.
+def grow_down(prepared: Prepared, input: InputSpec, target: int, goal: Goal = "parameters") -> LikeTeacher:
+    """The teacher as a student that can become as small as `target`.
 
     Raises:
         UnsupportedTeacherError: The graph cannot be narrowed.
         UsageError: It cannot become that small; the message says how small it can become.
     """
-    module = LikeTeacher(prepared, input)
-    least = module.narrowest()
+    module = LikeTeacher(prepared, input, goal)
+    least, whole = module.narrowest(), module.size
     if least > target:
+        less = (
+            f"`--compression {int(10 * whole / least) / 10:g}x` or less"
+            if goal == "parameters"
+            else f"`--max-operations {math.ceil(1000 * least / whole) / 1000:g}` or more"
+        )
         raise UsageError(
-            f"a size that this teacher can be grown down to, not {target:,} parameters",
-            f"{least:,} parameters in its narrowest form",
-            f"ask for `--compression {int(10 * module.size / least) / 10:g}x` or less, or another --student",
+            f"a size that this teacher can be grown down to, not {target:,} {goal}",
+            f"{least:,} {goal} in its narrowest form",
+            f"ask for {less}, or another --student",
         )
     return module

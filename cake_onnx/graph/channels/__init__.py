@@ -6,10 +6,11 @@ from cake_onnx.graph.channels import movement, pointwise, products  # registers 
 from cake_onnx.graph.channels.follow import Channels, follow_channels
 from cake_onnx.graph.channels.narrow import narrow
 from cake_onnx.graph.channels.plan import Widths, narrowest, next_drops, plan_widths
-from cake_onnx.graph.channels.sizes import Sizes
+from cake_onnx.graph.channels.sizes import Goal, Sizes
 
 __all__ = [
     "Channels",
+    "Goal",
     "Sizes",
     "Widths",
     "follow_channels",

@@ -13,7 +13,7 @@ Widths = dict[tuple[Key, ...], int]
 
 
 def plan_widths(sizes: Sizes, target: int, importance: Mapping[int, float]) -> Widths:
-    """Drop what matters least per parameter until `target` parameters are left; the widths then.
+    """Drop what matters least for its cost until the size is `target`; the widths then.
 
     Whole blocks of channels go (see `Group`), the least important of each group first. Blocks that turn out
     not to be in the way are given back. `sizes` is left as it was.
@@ -24,12 +24,12 @@ def plan_widths(sizes: Sizes, target: int, importance: Mapping[int, float]) -> W
     given: list[list[int]] = []
     waiting = [entry for index in range(len(sizes.groups)) if (entry := _next(sizes, index, importance))]
     heapq.heapify(waiting)
-    while sizes.parameters > target:
+    while sizes.size > target:
         if not waiting:
-            found = sizes.parameters
+            found = sizes.size
             _undo(sizes, given)
             raise UsageError(
-                f"a size of {target:,} parameters",
+                f"a size of {target:,} {sizes.goal}",
                 f"{found:,} in the narrowest form of this graph",
                 "ask for less compression, or for another --student",
             )
@@ -58,7 +58,7 @@ def _give_back(sizes: Sizes, block: list[int], target: int) -> None:
     while count:
         part = block[-count:]
         sizes.take_back(part)
-        if sizes.parameters <= target:
+        if sizes.size <= target:
             del block[-count:]
             return
         sizes.drop(part)
@@ -66,13 +66,13 @@ def _give_back(sizes: Sizes, block: list[int], target: int) -> None:
 
 
 def narrowest(sizes: Sizes) -> int:
-    """Parameters of the smallest form of a graph. `sizes` is left as it was."""
+    """Size of the smallest form of a graph. `sizes` is left as it was."""
     given: list[list[int]] = []
     for index in range(len(sizes.groups)):
         while block := _next(sizes, index, {}):
             sizes.drop(block[2])
             given.append(block[2])
-    found = sizes.parameters
+    found = sizes.size
     _undo(sizes, given)
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +14,15 @@ from onnx import TensorProto
 from cake_onnx.graph.channels.follow import Channels
 
 _COUNTED = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
-OPERATIONS_WEIGH = 0.1
-"""A share of the operations counts a tenth of the same share of the parameters, which were asked for."""
+BESIDE = 0.1
+"""What was not asked for counts a tenth of the same share of what was."""
 _SMALLEST_SHARE = 16
 """No axis is narrowed below this part of its width."""
 
 Key = tuple[str, int]
 """A tensor and one of its axes."""
+Goal = Literal["parameters", "operations"]
+"""What there shall be less of."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,11 @@ class Sizes:
 
     Args:
         channels: The graph.
+        goal: What `size` counts.
     """
 
-    def __init__(self, channels: Channels) -> None:
+    def __init__(self, channels: Channels, goal: Goal = "parameters") -> None:
+        self.goal: Goal = goal
         stored = [tensor for tensor in channels.model.graph.initializer if tensor.data_type in _COUNTED]
         self._shape = {tensor.name: list(tensor.dims) for tensor in stored}
         self._uses = _uses(channels)
@@ -71,8 +76,14 @@ class Sizes:
     @property
     def cost(self) -> float:
         """Parameters and operations, each as a share of what the graph had."""
-        parameters, operations = self._whole
-        return self.parameters / parameters + OPERATIONS_WEIGH * self.operations / max(1, operations)
+        weigh = (1.0, BESIDE) if self.goal == "parameters" else (BESIDE, 1.0)
+        now = (self.parameters, self.operations)
+        return sum(w * part / max(1, all) for w, part, all in zip(weigh, now, self._whole, strict=True))
+
+    @property
+    def size(self) -> int:
+        """Parameters, or operations of one sample."""
+        return self.parameters if self.goal == "parameters" else self.operations
 
     @property
     def parameters(self) -> int:
