@@ -83,16 +83,14 @@ class Config(BaseModel):
     )
     max_latency_ratio: Ratio | None = Field(
         None,
-        description="Longest time of a batch over the teacher's, instead of --compression; candidates are "
-        "exported and timed.",
+        description="Longest time of a batch over the teacher's, as timed, instead of --compression.",
     )
     latency_batch: Annotated[int, Field(ge=1)] = Field(
         64, description="Samples of the batches that are timed for --max-latency-ratio."
     )
     max_operations: Ratio | None = Field(
         None,
-        description="Most multiply-adds over the teacher's, instead of --compression; for a student grown "
-        "down.",
+        description="Most multiply-adds over the teacher's, instead of --compression.",
     )
     method: Literal["rounds", "paper"] = Field(
         "rounds",

@@ -105,4 +105,4 @@ def test_every_dependency_is_accounted_for() -> None:
 
 @pytest.mark.parametrize("name", ["docs/architecture.md", "docs/method.md"])
 def test_pages_are_short(name: str) -> None:
-    assert len((ROOT / name).read_text("utf-8").splitlines()) <= 120
+    assert len((ROOT / name).read_text("utf-8").splitlines()) <= 130

@@ -18,6 +18,10 @@ from cake_onnx.errors import UsageError
 SAID: dict[str, tuple[Any, Any, Any]] = {
     "student": ("mlp", "cnn", "vit"),
     "compression": ("8x", "6", 5.0),
+    "max_size": ("500KB", "2MiB", 1000),
+    "max_latency_ratio": ("50%", "0.4", 0.3),
+    "latency_batch": ("1", "8", 2),
+    "max_operations": ("0.5", "40%", 0.3),
     "method": ("paper", "rounds", "paper"),
     "budget": ("small", "large", "small"),
     "rounds": ("7", "8", 9),
