@@ -6,11 +6,20 @@ import difflib
 import re
 import tomllib
 from collections.abc import Mapping
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import tomli_w
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from cake_onnx.errors import UsageError
 
@@ -48,12 +57,25 @@ def _share(value: object) -> object:
     return value
 
 
+def _student(value: str) -> str:
+    if value in STUDENTS or value.endswith(".onnx") or ":" in value:
+        return value
+    offered = tuple(entry.name for entry in entry_points(group=STUDENT_GROUP))
+    if value not in offered:
+        named = ", ".join(repr(name) for name in STUDENTS + offered)
+        raise ValueError(f"it should be one of {named}, a FILE.onnx or package.module:factory")
+    return value
+
+
 Factor = Annotated[float, BeforeValidator(_factor), Field(ge=1.0, le=10_000.0, allow_inf_nan=False)]
 Ratio = Annotated[float, BeforeValidator(_share), Field(gt=0, le=1, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
-StudentChoice = Literal["auto", "like-teacher", "mlp", "cnn", "resnet", "vit"]
+#: Students known by name; others are files, functions, and families of installed packages.
+STUDENTS = ("auto", "like-teacher", "mlp", "cnn", "resnet", "vit")
+STUDENT_GROUP = "cake_onnx.students"
+"""Entry points under which packages offer families."""
 PriorChoice = Literal["auto", "image", "gaussian", "uniform", "tabular"]
 Budget = Literal["small", "medium", "large"]
 
@@ -73,9 +95,13 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=False)
 
-    student: StudentChoice = Field(
+    student: Annotated[str, AfterValidator(_student)] = Field(
         "auto",
-        description="like-teacher is the teacher grown down, others start anew; auto grows down if it can.",
+        description="auto, like-teacher (the teacher grown down), mlp, cnn, resnet, vit, FILE.onnx or "
+        "module:factory.",
+    )
+    student_weights: Literal["keep", "reset"] = Field(
+        "keep", description="Whether a student from FILE.onnx starts with the weights in it."
     )
     compression: Factor = Field(4.0, description="How many times fewer parameters the student has.")
     max_size: Annotated[int, BeforeValidator(_bytes), Field(ge=1)] | None = Field(
@@ -147,9 +173,6 @@ class Config(BaseModel):
             raise ValueError("--input-range and --mean/--std say the same thing twice: give one of them")
         if self.input_range is not None and self.input_range[0] >= self.input_range[1]:
             raise ValueError("the first number of --input-range must be the smaller one")
-        sizes = [name for name in SIZES if getattr(self, name) is not None]
-        if len(sizes) > 1:
-            raise ValueError(f"{' and '.join(map(flag_of, sizes))} both size the student: give one of them")
         if self.rounds is not None and self.max_minutes is not None:
             raise ValueError("--rounds and --max-minutes both set the length of the run: give one of them")
         if self.max_minutes is not None and self.method == "paper":
@@ -160,6 +183,18 @@ class Config(BaseModel):
             raise ValueError("--student like-teacher needs --method rounds, in which it becomes small")
         if self.langevin and self.method != "paper":
             raise ValueError("--langevin needs --method paper")
+        return self
+
+    @model_validator(mode="after")
+    def _agree_on_the_student(self) -> Self:
+        sizes = [flag_of(name) for name in SIZES if getattr(self, name) is not None]
+        if len(sizes) > 1:
+            raise ValueError(f"{' and '.join(sizes)} both size the student: give one of them")
+        if self.student.endswith(".onnx"):
+            if sizes:
+                raise ValueError(f"{sizes[0]} sizes students built here, and {self.student} has its size")
+        elif self.student_weights == "reset":
+            raise ValueError("--student-weights reset needs --student FILE.onnx")
         return self
 
     @property

@@ -63,7 +63,7 @@ def export_student(
         RunFailedError: The exporter failed, or its result is not a valid model.
         UnsupportedTeacherError: The tail has operators that cannot be brought to the student's opset.
     """
-    if isinstance(student, TrainableGraph):
+    if isinstance(student, TrainableGraph) and _ends_alike(student, prepared):
         trunk = student.model()
     else:
         trunk = _export_trunk(_Trunk(student, prepared), input, _wanted_opset(teacher))
@@ -80,6 +80,13 @@ def export_student(
         ) from error
     # Deterministic serialisation sorts nothing that we leave unsorted, and costs nothing.
     return bytes(model.SerializeToString(deterministic=True))
+
+
+def _ends_alike(student: TrainableGraph, prepared: Prepared) -> bool:
+    """Whether the teacher's tail can read what the graph gives."""
+    given, read = student.skeleton.graph.output[0], prepared.tail.graph.input[0]
+    ranks = {len(value.type.tensor_type.shape.dim) for value in (given, read)}
+    return student.relation == prepared.cut.relation and len(ranks) == 1
 
 
 def check_export(

@@ -26,6 +26,7 @@ _LEARNING: dict[str, tuple[int, ...]] = {
     "Concat": (0, 1), "Expand": (0,),
     "LSTM": (1, 2, 3), "GRU": (1, 2, 3), "RNN": (1, 2, 3),
 }  # fmt: skip
+_BIASED = ("Conv", "ConvTranspose", "Gemm")
 _SCALING = ("Add", "Sub", "Mul", "Div")
 _LARGEST_EXACT = 2**24
 """Whole numbers up to here are exact in float32."""
@@ -149,6 +150,24 @@ def learning_weights(model: ModelProto) -> list[str]:
             if tensor is not None and tensor.data_type == TensorProto.FLOAT and len(tensor.dims) > 0:
                 found[name] = None
     return list(found)
+
+
+def weight_roles(model: ModelProto) -> dict[str, str]:
+    """What each weight is: `matrix`, `bias`, `scale` of a normalisation, `slope` of PReLU, or `table`."""
+    roles: dict[str, str] = {}
+    for node in model.graph.node:
+        for place, name in _stored_inputs(node):
+            if node.op_type.endswith("Normalization"):
+                roles[name] = "scale" if place == 1 else "bias"
+            elif node.op_type == "PRelu":
+                roles[name] = "slope"
+            elif node.op_type in ("Mul", "Div"):
+                roles[name] = "scale"
+            elif node.op_type in ("Add", "Sub", "Sum") or (place == 2 and node.op_type in _BIASED):
+                roles[name] = "bias"
+            else:
+                roles[name] = "table" if node.op_type in ("Concat", "Expand") else "matrix"
+    return roles
 
 
 def _stored_inputs(node: NodeProto) -> list[tuple[int, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from cake_onnx.config import Config
 from cake_onnx.devices import choose_precision, find_device, generator, samples_at_once
 from cake_onnx.errors import UnsupportedTeacherError, UsageError
 from cake_onnx.graph.cost import activation_bytes
+from cake_onnx.methods.outside import student_of_factory, student_of_file
 from cake_onnx.methods.training import Lesson
 from cake_onnx.priors import ValueRange, build_prior
 from cake_onnx.ranks import ranks
@@ -29,7 +31,9 @@ def choose_student(teacher: Teacher, config: Config) -> Student:
         UsageError: It cannot be that small, or a family cannot take this input.
         UnsupportedTeacherError: `like-teacher` was asked for, and the graph cannot be narrowed.
     """
-    why_not = ""
+    why_not, target = "", int(teacher.parameters / config.compression)
+    if config.student.endswith(".onnx"):
+        return student_of_file(Path(config.student), config.student_weights, teacher, config.seed)
     if config.student == NAME:
         return _grown_down(teacher, config, "asked for by name")
     if config.student == "auto" and config.method == "rounds":
@@ -42,11 +46,13 @@ def choose_student(teacher: Teacher, config: Config) -> Student:
     if config.max_operations is not None:
         found = f"--student {config.student} with --method {config.method}"
         raise UsageError("a student grown down, for --max-operations", found, "use --compression")
+    if ":" in config.student:
+        return student_of_factory(config.student, teacher, target, config.seed)
     student = build_student(
         config.student,
         teacher.input,
         teacher.output.classes,
-        int(teacher.parameters / config.compression),
+        target,
         teacher.traits,
         config.seed,
         teacher.parameters,

@@ -20,9 +20,8 @@ from cake_onnx.graph.runtime import latency, open_session
 from cake_onnx.judge.verdict import LATENCY_THREADS
 from cake_onnx.methods.lesson import choose_student, provenance
 from cake_onnx.priors import build_prior
-from cake_onnx.students import FAMILIES
 from cake_onnx.students.like_teacher import NAME, LikeTeacher
-from cake_onnx.students.sizing import choose_family, parameters_at
+from cake_onnx.students.sizing import choose_family, family_named, parameters_at
 from cake_onnx.teacher import Teacher
 
 _log = logging.getLogger(__name__)
@@ -111,7 +110,7 @@ def _span(teacher: Teacher, config: Config, goal: Goal) -> _Span:
                 return _Span(low, whole, by_operations)
             return _Span(low, min(whole, teacher.parameters - 1), by_parameters)
     name = choose_family(teacher.input, teacher.traits)[0] if config.student == "auto" else config.student
-    low = parameters_at(FAMILIES.get(name)(), teacher.input, teacher.output.classes, 0.0)
+    low = parameters_at(family_named(name), teacher.input, teacher.output.classes, 0.0)
     return _Span(low, teacher.parameters - 1, by_parameters)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
+
 import torch
 from torch import nn
 
+from cake_onnx.config import STUDENT_GROUP
 from cake_onnx.errors import UsageError
 from cake_onnx.graph.specs import InputSpec
 from cake_onnx.students.family import FAMILIES, Family, Student
@@ -41,7 +44,7 @@ def build_student(
         name, reason = choose_family(input, traits)
     else:
         name, reason = choice, "asked for by name"
-    family = FAMILIES.get(name)()
+    family = family_named(name)
     unfit = family.unfit(input)
     if unfit is not None:
         raise UsageError(f"an input that --student {name} can take", unfit, "use --student mlp")
@@ -54,6 +57,23 @@ def build_student(
         torch.default_generator.manual_seed(seed)
         module = family.build(input, classes, width)
     return Student(module, name, _count(module), reason)
+
+
+def family_named(name: str) -> Family:
+    """A family of ours, or one that an installed package offers.
+
+    Raises:
+        UsageError: There is none of this name, or the package that offers it is broken.
+    """
+    offered = {entry.name: entry for entry in entry_points(group=STUDENT_GROUP)}
+    if name in FAMILIES.names() or name not in offered:
+        return FAMILIES.get(name)()
+    try:
+        family: Family = offered[name].load()()
+    except (ImportError, AttributeError, TypeError) as error:
+        found = f"{type(error).__name__}: {error}"
+        raise UsageError(f"a student family {name} from {offered[name].value}", found, "mend it") from error
+    return family
 
 
 def choose_family(input: InputSpec, traits: frozenset[str]) -> tuple[str, str]:

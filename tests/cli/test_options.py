@@ -17,6 +17,7 @@ from cake_onnx.errors import UsageError
 #: Field to what is said by flag, environment and file; neighbours differ, and the last from the default.
 SAID: dict[str, tuple[Any, Any, Any]] = {
     "student": ("mlp", "cnn", "vit"),
+    "student_weights": ("reset", "keep", "reset"),
     "compression": ("8x", "6", 5.0),
     "max_size": ("500KB", "2MiB", 1000),
     "max_latency_ratio": ("50%", "0.4", 0.3),
@@ -38,7 +39,7 @@ SAID: dict[str, tuple[Any, Any, Any]] = {
 }
 #: What a field cannot be without.
 COMPANIONS = {
-    "langevin": {"method": "paper"}, "mean": {"std": "1,1"}, "std": {"mean": "0,0"},
+    "student_weights": {"student": "small.onnx"}, "langevin": {"method": "paper"}, "mean": {"std": "1,1"}, "std": {"mean": "0,0"},
 }  # fmt: skip
 
 

@@ -1,0 +1,132 @@
+"""Students that somebody else made: the architecture of an ONNX file, or what a function of theirs builds."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+from cake_onnx.devices import generator
+from cake_onnx.errors import UnsupportedTeacherError, UsageError
+from cake_onnx.graph.float32 import as_float32, without_rounding
+from cake_onnx.graph.specs import InputSpec
+from cake_onnx.graph.trainable import TrainableGraph, weight_roles
+from cake_onnx.students import Student
+from cake_onnx.teacher import Teacher, load_teacher
+
+
+def student_of_file(path: Path, weights: Literal["keep", "reset"], teacher: Teacher, seed: int) -> Student:
+    """The architecture of an ONNX file, with its weights or with others drawn anew.
+
+    Args:
+        path: A classifier for the same inputs and number of classes; it is checked as a teacher is.
+        weights: `keep` goes on from those in the file.
+        teacher: Whose student it will be.
+        seed: Of new weights.
+
+    Raises:
+        UsageError: There is no such file, or it takes or gives something else than the teacher.
+        UnsupportedTeacherError: It does not convert, or has no weights that can learn.
+    """
+    low, high = min(teacher.input.bounds.low), max(teacher.input.bounds.high)
+    try:
+        other = load_teacher(path, (low, high))
+    except UnsupportedTeacherError as error:
+        raise UnsupportedTeacherError(
+            f"{error.expected}, for --student {path.name}", error.found, error.remedy
+        ) from error
+    wanted = (teacher.input.shape, teacher.output.classes)
+    if (other.input.shape, other.output.classes) != wanted:
+        raise UsageError(
+            f"a --student that takes {list(wanted[0])} and tells {wanted[1]} classes apart, as the teacher",
+            f"{path.name}, which takes {list(other.input.shape)} and tells {other.output.classes} apart",
+            "choose another file",
+        )
+    body = without_rounding(other.prepared.body) if other.quantised else other.prepared.body
+    if body is None or other.prepared.fixed_batch is not None:
+        found = "one tied to its batch" if body else "whole numbers where weights should learn"
+        raise UsageError("a --student in floats through which any batch goes", found, "choose another file")
+    graph = TrainableGraph(as_float32(body), other.prepared.cut.relation)
+    if weights == "reset":
+        reset(graph, seed)
+    count = sum(weight.numel() for weight in graph.parameters())
+    return Student(graph, path.stem, count, f"the architecture of {path.name}, weights: {weights}")
+
+
+@torch.no_grad()
+def reset(graph: TrainableGraph, seed: int) -> None:
+    """Draw all weights anew, matrices and kernels by their fan (Glorot and Bengio, 2010)."""
+    draw = generator(seed, "reset")
+    roles = weight_roles(graph.skeleton)
+    for name, weight in graph.weights().items():
+        role = roles[graph.places[name].initializer]
+        if role == "bias":
+            weight.zero_()
+        elif role == "scale":
+            weight.fill_(1.0)
+        elif role == "slope":
+            weight.fill_(0.25)
+        elif weight.dim() > 1:
+            fans = weight[0].numel() + weight.numel() // weight.shape[1]
+            weight.copy_((2 * torch.rand(weight.shape, generator=draw) - 1) * math.sqrt(6 / fans))
+        else:
+            weight.copy_(0.02 * torch.randn(weight.shape, generator=draw))
+
+
+def student_of_factory(name: str, teacher: Teacher, target: int, seed: int) -> Student:
+    """What `package.module:factory` builds.
+
+    The function is called as `factory(input=InputSpec, classes=int, parameters=int)` after torch was seeded,
+    and returns a module `(B, *shape)` float32 in the teacher's units to logits `(B, K)`. The folder in which
+    the command runs is searched first.
+
+    Args:
+        name: Module and function, with a colon between.
+        teacher: Whose student it will be.
+        target: Parameters it should have at most.
+        seed: For torch's generator while it builds.
+
+    Raises:
+        UsageError: There is no such function, or it builds something else.
+    """
+    build = _function(name)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        module = build(input=teacher.input, classes=teacher.output.classes, parameters=target)
+    if not isinstance(module, nn.Module):
+        raise UsageError(f"a torch.nn.Module from {name}", f"a {type(module).__name__}", "return the network")
+    _try(name, module.eval(), teacher.input, teacher.output.classes)
+    count = sum(weight.numel() for weight in module.parameters())
+    return Student(module, name, count, "built by a function of yours")
+
+
+def _function(name: str) -> Callable[..., object]:
+    place, _, attribute = name.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        found: Callable[..., object] = getattr(importlib.import_module(place), attribute)
+    except (ImportError, AttributeError) as error:
+        remedy = "run where it can be imported from, or install its package"
+        raise UsageError(f"a function {attribute} in module {place}", str(error), remedy) from error
+    return found
+
+
+def _try(name: str, module: nn.Module, input: InputSpec, classes: int) -> None:
+    with torch.no_grad():
+        try:
+            shape = list(module(torch.zeros(2, *input.shape)).shape)
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            raise UsageError(
+                f"a network from {name} that takes (B, {', '.join(map(str, input.shape))})",
+                f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+                "mend the network",
+            ) from error
+    if shape != [2, classes]:
+        raise UsageError(f"logits of shape [2, {classes}] from {name}", f"{shape}", "mend its last layer")
