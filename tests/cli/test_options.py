@@ -39,7 +39,8 @@ SAID: dict[str, tuple[Any, Any, Any]] = {
 }
 #: What a field cannot be without.
 COMPANIONS = {
-    "student_weights": {"student": "small.onnx"}, "langevin": {"method": "paper"}, "mean": {"std": "1,1"}, "std": {"mean": "0,0"},
+    "student_weights": {"student": "small.onnx"},
+    "langevin": {"method": "paper"}, "mean": {"std": "1,1"}, "std": {"mean": "0,0"},
 }  # fmt: skip
 
 
