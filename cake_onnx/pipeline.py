@@ -13,7 +13,7 @@ from cake_onnx.evaluation import load_evaluation
 from cake_onnx.graph.check import Parity
 from cake_onnx.graph.export import check_export, export_student
 from cake_onnx.graph.runtime import open_session
-from cake_onnx.judge import Side, Verdict, judge
+from cake_onnx.judge import CPU, Side, Verdict, judge
 from cake_onnx.methods.held_out import held_out_suites
 from cake_onnx.methods.lesson import choose_student, prepare_lesson
 from cake_onnx.methods.paper import train_as_published
@@ -58,6 +58,7 @@ def compress(
     config: Config | None = None,
     report: tell.Report = tell.silent,
     checkpoints: Checkpoints | None = None,
+    latency_provider: str | None = CPU,
 ) -> Result:
     """Make a smaller classifier that behaves like the one in `path`, without data.
 
@@ -68,6 +69,7 @@ def compress(
         config: Options; the defaults fit every teacher.
         report: Called at every step forward.
         checkpoints: Where the state is left between rounds, so that a broken run can go on.
+        latency_provider: onnxruntime's execution provider to time teacher and student on; None times nothing.
 
     Raises:
         UsageError: The path or an option cannot be used as given.
@@ -105,7 +107,7 @@ def compress(
     )
     original = Side(teacher.data, teacher.session, teacher.input, teacher.output)
     copy = replace(original, model=model, session=open_session(model))
-    verdict = judge(original, copy, suites, evaluation, config.min_agreement, report)
+    verdict = judge(original, copy, suites, evaluation, config.min_agreement, report, latency_provider)
     clock.lap("judge")
 
     story = _tell(teacher, student, lesson, prior_reason, config, training, model, parity, verdict, clock)
