@@ -52,6 +52,21 @@ class Result:
         """True when every gate held."""
         return self.report.passed
 
+    def files(self) -> dict[str, bytes]:
+        """Everything that a run leaves, file name to content."""
+        # The page needs its template engine and the plots; who only wants the model need not wait for them.
+        from cake_onnx.report.card import render_card
+        from cake_onnx.report.html import render_html
+        from cake_onnx.report.model import to_json
+
+        return {
+            "model.onnx": self.model,
+            "report.json": to_json(self.report).encode(),
+            "report.html": render_html(self.report, self.pictures).encode(),
+            "MODEL_CARD.md": render_card(self.report).encode(),
+            "config.toml": to_toml(self.config).encode(),
+        }
+
 
 def compress(
     path: str | Path,
