@@ -56,12 +56,19 @@ class Bank:
         capacity: Most samples held.
         shape: One input without batch.
         dtype: Storage type; float16 keeps 11 bits, more than an 8-bit picture has (see `storage_type`).
+        device: Where samples wait; beside the networks they need not travel at every step.
     """
 
-    def __init__(self, capacity: int, shape: tuple[int, ...], dtype: torch.dtype = torch.float16) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        shape: tuple[int, ...],
+        dtype: torch.dtype = torch.float16,
+        device: torch.device | str = "cpu",
+    ) -> None:
         self.capacity = capacity
         self.count = 0
-        self._x = torch.zeros(capacity, *shape, dtype=dtype)
+        self._x = torch.zeros(capacity, *shape, dtype=dtype, device=device)
 
     def __len__(self) -> int:
         return self.count
@@ -71,23 +78,25 @@ class Bank:
 
     def add(self, x: Tensor, generator: torch.Generator) -> None:
         """Store `(B, *shape)`; B at most the capacity."""
-        x = x.detach().to("cpu", self._x.dtype)
+        x = x.detach().to(self._x)
         free = min(self.capacity - self.count, len(x))
         self._x[self.count : self.count + free] = x[:free]
         self.count += free
         late = x[free:]
         if len(late):
-            self._x[torch.randperm(self.capacity, generator=generator)[: len(late)]] = late
+            places = torch.randperm(self.capacity, generator=generator)[: len(late)]
+            self._x[places.to(self._x.device)] = late
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        """`(n, *shape)` float32, with repetition, each stored sample as likely as any other.
+        """`(n, *shape)` float32 where the bank is, with repetition, each sample as likely as any other.
 
         Raises:
             ValueError: The bank is empty.
         """
         if not self.count:
             raise ValueError("the bank is empty: nothing can be drawn before the first round")
-        return self._x[torch.randint(self.count, (n,), generator=generator)].float()
+        picked = torch.randint(self.count, (n,), generator=generator)
+        return self._x[picked.to(self._x.device)].float()
 
     def state(self) -> dict[str, Tensor]:
         """What must be saved to continue exactly: the stored samples `(count, *shape)`."""

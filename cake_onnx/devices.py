@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cake_onnx.errors import UsageError
+from cake_onnx.ranks import Ranks
 
 #: Share of samples on which a lower precision must leave the teacher's decision as it is.
 PRECISION_AGREEMENT = 0.97
@@ -53,14 +54,19 @@ class Device:
         return run
 
 
-def find_device(name: str) -> torch.device:
-    """Turn `auto`, `cpu`, `cuda` or `cuda:N` into a torch device.
+def find_device(name: str, ranks: Ranks | None = None) -> torch.device:
+    """Turn `auto`, `cpu`, `cuda` or `cuda:N` into a torch device; several ranks take a GPU each.
 
     Raises:
         UsageError: The device is not there.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if ranks is not None and ranks.count > 1 and name.startswith("cuda"):
+        if ":" in name:
+            found = f"`{name}` for all {ranks.count} of them"
+            raise UsageError("a GPU for every rank", found, "use `--device cuda`: each rank takes its own")
+        name = f"cuda:{ranks.local}"
     if name.startswith("cuda"):
         index = int(name.partition(":")[2] or 0)
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0

@@ -16,7 +16,7 @@ from cake_onnx.graph.signature import read_signature
 from cake_onnx.graph.trace import trace
 from cake_onnx.methods.lesson import choose_student, prepare_lesson
 from cake_onnx.methods.rounds import RoundSettings
-from cake_onnx.priors import build_prior
+from cake_onnx.priors import build_prior, probe_scale
 from cake_onnx.teacher import Teacher, load_teacher
 
 
@@ -31,7 +31,7 @@ def describe(path: Path, config: Config) -> dict[str, Any]:
 
 
 def _describe(teacher: Teacher) -> dict[str, Any]:
-    """Ten lines."""
+    """Ten lines, or eleven where the range of the input is assumed."""
     prior, reason = build_prior("auto", teacher.input, teacher.module)
     spec, output, bounds, parity = teacher.input, teacher.output, teacher.input.bounds, teacher.parity
     cost = measure_cost(teacher.module, teacher.prepared, spec)
@@ -41,6 +41,7 @@ def _describe(teacher: Teacher) -> dict[str, Any]:
         "file": f"{teacher.file.path.name}, {teacher.file.bytes:,} bytes, {teacher.parameters:,} parameters",
         "input": f"{spec.name}: {spec.dtype} (batch, {', '.join(map(str, spec.shape))}), {spec.layout}",
         "range": f"{shown}; samples by the {prior.name} prior, {reason}",
+        **_scale(teacher),
         "output": f"{output.scores}: {output.kind}, {output.classes} classes",
         "operators": f"{operators}; {', '.join(sorted(teacher.traits)) or 'plain layers'}",
         "batch": "; ".join((*teacher.changes, *teacher.notes)),
@@ -49,6 +50,13 @@ def _describe(teacher: Teacher) -> dict[str, Any]:
         "cost": _cost(cost),
         "memory": _memory(cost, teacher),
     }
+
+
+def _scale(teacher: Teacher) -> dict[str, str]:
+    """What the teacher shows of the scale of its input, where neither the file nor the user told it."""
+    if not teacher.input.bounds.assumed:
+        return {}
+    return {"scale": str(probe_scale(teacher.module, teacher.input) or "its answers do not tell")}
 
 
 def _cost(cost: Cost) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from cake_onnx import progress as tell
 from cake_onnx.config import Config, to_toml
 from cake_onnx.diffuse import Published
+from cake_onnx.errors import UsageError
 from cake_onnx.evaluation import load_evaluation
 from cake_onnx.graph.check import Parity
 from cake_onnx.graph.export import check_export, export_student
@@ -17,8 +18,11 @@ from cake_onnx.judge import CPU, Side, Verdict, judge
 from cake_onnx.methods.held_out import held_out_suites
 from cake_onnx.methods.lesson import choose_student, prepare_lesson
 from cake_onnx.methods.paper import train_as_published
-from cake_onnx.methods.rounds import rounds_within, train_in_rounds
-from cake_onnx.methods.training import Checkpoints, Lesson, Training
+from cake_onnx.methods.rounds import train_in_rounds
+from cake_onnx.methods.sharing import SharedCheckpoints
+from cake_onnx.methods.timing import rounds_within
+from cake_onnx.methods.training import Checkpoints, Lesson, NoCheckpoints, Training
+from cake_onnx.ranks import program
 from cake_onnx.report.assemble import Run, Subject, assemble, assumptions
 from cake_onnx.report.gallery import draw_pictures
 from cake_onnx.report.measures import CurvePoint
@@ -98,11 +102,12 @@ def compress(
     evaluation = load_evaluation(config.eval, teacher.input, teacher.output.classes) if config.eval else None
     student = choose_student(teacher, config)
     lesson, prior_reason = prepare_lesson(teacher, student, config)
-    config = plan(config, lesson, checkpoints)
+    kept = SharedCheckpoints(checkpoints or NoCheckpoints(), lesson.ranks)
+    config = plan(config, lesson, kept)
     report(tell.Progress("read", 1, 1, f"parity with onnxruntime: {teacher.parity}"))
     clock.lap("read")
 
-    training = train(lesson, config, report, checkpoints)
+    training = train(lesson, config, report, kept)
     clock.lap("distil")
 
     report(tell.Progress("export", 0, 1))
@@ -129,8 +134,34 @@ def compress(
     return Result(model, story, draw_pictures(original, copy, suites[0].x), config)
 
 
+def assist(path: str | Path, config: Config, report: tell.Report = tell.silent) -> None:
+    """What every rank of several but the first does while that one is in `compress`: a share of the work.
+
+    Args:
+        path: The same file.
+        config: The same options.
+        report: Called at every step forward; may ask to stop, as that of `compress` may.
+
+    Raises:
+        RankLostError: Another rank is gone.
+        CakeError: As `compress`, whose checks it repeats.
+    """
+    report(tell.Progress("read", 0, 1))
+    teacher = load_teacher(Path(path), config.input_range, config.mean, config.std)
+    lesson, _ = prepare_lesson(teacher, choose_student(teacher, config), config)
+    kept = SharedCheckpoints(NoCheckpoints(), lesson.ranks)
+    train(lesson, plan(config, lesson, kept), report, kept)
+
+
 def plan(config: Config, lesson: Lesson, checkpoints: Checkpoints | None = None) -> Config:
-    """Fix the number of rounds, so that a repetition, and a resumed run, does what this run does."""
+    """Fix the number of rounds, so that a repetition, and a resumed run, does what this run does.
+
+    Raises:
+        UsageError: Several ranks for a method that cannot be shared.
+    """
+    if config.method == "paper" and lesson.ranks.count > 1:
+        found = f"{lesson.ranks.count} ranks"
+        raise UsageError("one process for `--method paper`, as published", found, "start it without torchrun")
     rounds = config.planned_rounds
     if config.max_minutes is not None:
         saved = checkpoints.load() if checkpoints else None
@@ -194,7 +225,8 @@ def _tell(
         curve=tuple(CurvePoint(**point.__dict__) for point in training.curve),
         seconds=clock.laps,
         seed=config.seed,
-        device=str(lesson.device),
+        device=lesson.place,
+        ranks=lesson.ranks.count,
     )
     return assemble(
         teacher=Subject.of_file(teacher.file, teacher.parameters),
@@ -213,6 +245,6 @@ def _tell(
             verdict,
             teacher.changes,
         ),
-        command=f"cake-onnx compress {teacher.file.path.name} --config config.toml",
+        command=f"{program(lesson.ranks)} compress {teacher.file.path.name} --config config.toml",
         config_text=to_toml(config),
     )

@@ -115,7 +115,7 @@ def learn_rounds(rounds: int, seed: int = 0, chosen: Distillation | None = None)
     bank, pool, shown = filled_bank(), stored(PRIOR.draw(400, generator(0, "pool"))), 0.0
     for index in range(rounds):
         _, shown = learn_round(
-            apprentice, teacher(), bank, pool, PRIOR, chosen, index / rounds, 1 / rounds, CPU,
+            apprentice, teacher(), bank, pool, PRIOR, chosen, index / rounds, 1 / rounds,
             generator(seed, "round", index),
         )  # fmt: skip
     return student, shown
@@ -143,7 +143,7 @@ def test_the_rate_of_the_rounds_falls_to_zero_by_a_cosine() -> None:
     for index in range(4):
         learn_round(
             apprentice, teacher(), filled_bank(), stored(PRIOR.draw(20, generator(0))), PRIOR, chosen,
-            index / 4, 1 / 4, CPU, generator(index),
+            index / 4, 1 / 4, generator(index),
         )  # fmt: skip
         rates.append(apprentice.optimiser.param_groups[0]["lr"])
     # the last step of each round: 4, 9, 14 and 19 twentieths of the way

@@ -16,6 +16,8 @@ from cake_onnx.cli.show import Display, note, print_facts, print_line, print_tab
 from cake_onnx.errors import UnsupportedTeacherError, UsageError
 
 if TYPE_CHECKING:
+    from cake_onnx.config import Config
+    from cake_onnx.ranks import Ranks
     from cake_onnx.report.model import Report
     from cake_onnx.workspace import Workspace
 
@@ -47,6 +49,21 @@ def _common(command: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+def _alone(command: Callable[..., Any]) -> Callable[..., Any]:
+    """A command that several ranks cannot share."""
+
+    @functools.wraps(command)
+    def run(**given: Any) -> Any:
+        from cake_onnx.ranks import ranks
+
+        if ranks().count > 1:
+            found = f"{ranks().count} ranks"
+            raise UsageError(f"one process for `{command.__name__}`", found, "start it without torchrun")
+        return command(**given)
+
+    return run
+
+
 @click.command(
     cls=ExampleCommand, example="cake-onnx compress model.onnx --mean 0.1307 --std 0.3081 --eval test.npz"
 )
@@ -70,22 +87,43 @@ def compress(
     agreement is below --min-agreement, 2 usage, 3 MODEL not supported, 4 failed, 130 interrupted.
     """
     config = collect(given, config_file)
-    from cake_onnx.workspace import FileCheckpoints, Workspace, inputs_of
+    from cake_onnx.ranks import ranks
+    from cake_onnx.workspace import Workspace, inputs_of
 
+    together = ranks()
+    if not together.first:
+        return 0 if dry_run else _assist(model, config, together)
     workspace = Workspace(output or Path(f"{model.stem}-cake"), model)
-    inputs = inputs_of(model, config)
+    inputs = inputs_of(model, config, together.count)
     if dry_run:
         from cake_onnx.inspection import preview
 
         found = workspace.examine(inputs, overwrite)
         return _answer(preview(model, config) | {"writes": f"{workspace.folder}: {_FOUND[found]}"}, as_json)
-    from cake_onnx.pipeline import compress as run
+    state = workspace.claim(inputs, overwrite)
+    together.from_first(state.encode())
+    done = state == "done"
+    code = _show_finished(workspace, as_json, quiet) if done else _run(workspace, config, as_json, quiet)
+    return int(together.from_first(str(code).encode()))
 
-    if workspace.claim(inputs, overwrite) == "done":
-        return _show_finished(workspace, as_json, quiet)
+
+def _assist(model: Path, config: Config, together: Ranks) -> int:
+    """The command as any rank but the first: no files, no words."""
+    from cake_onnx.pipeline import assist
+
+    if together.from_first(b"") != b"done":
+        with Display(quiet=True) as display:
+            assist(model, config, display)
+    return int(together.from_first(b""))
+
+
+def _run(workspace: Workspace, config: Config, as_json: bool, quiet: bool) -> int:
+    from cake_onnx.pipeline import compress as run
+    from cake_onnx.workspace import FileCheckpoints
+
     try:
         with Display(quiet) as display:
-            result = run(model, config, display, FileCheckpoints(workspace.work))
+            result = run(workspace.model, config, display, FileCheckpoints(workspace.work))
         workspace.finish(result.files())
     except KeyboardInterrupt:
         note(_how_to_resume(workspace))
@@ -101,6 +139,7 @@ def compress(
 @config_options(*_INPUT)
 @click.option("--trace", is_flag=True, help="Name the first operator whose conversion differs, if one does.")
 @_common
+@_alone
 def inspect(model: Path, trace: bool, as_json: bool, quiet: bool, **given: Any) -> int:
     """Tell what MODEL is, whether it would convert, and what would be assumed. Runs nothing long."""
     from cake_onnx.inspection import describe, find_difference
@@ -124,6 +163,7 @@ def inspect(model: Path, trace: bool, as_json: bool, quiet: bool, **given: Any) 
 @config_options(*_INPUT, "prior", "device", "seed")
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
 @_common
+@_alone
 def synthesize(
     model: Path, output: Path | None, samples: int, overwrite: bool, as_json: bool, quiet: bool, **given: Any
 ) -> int:
@@ -154,6 +194,7 @@ def synthesize(
 @click.argument("student", type=_PATH)
 @config_options(*_INPUT, "prior", "eval", "min_agreement", "device", "seed")
 @_common
+@_alone
 def validate(teacher: Path, student: Path, as_json: bool, quiet: bool, **given: Any) -> int:
     """Compare any two classifiers of one input shape and number of classes, with or without data."""
     from cake_onnx.validation import validate as run
@@ -196,7 +237,9 @@ def _how_to_resume(workspace: Workspace) -> str:
     given: list[str] = click.get_current_context().find_root().obj
     # Repeated, --overwrite would throw away what the line is meant to go on from.
     words = [word for word in given if word != "--overwrite"]
-    return f"Interrupted. To go on: cake-onnx {shlex.join(words)}"
+    from cake_onnx.ranks import program, ranks
+
+    return f"Interrupted. To go on: {program(ranks())} {shlex.join(words)}"
 
 
 def _answer(facts: dict[str, Any], as_json: bool) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 import traceback
@@ -19,6 +20,8 @@ from cake_onnx.cli.show import note
 from cake_onnx.errors import CakeError, UsageError
 
 INTERRUPTED = 130
+_PLACE = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""Variables by which `torchrun`, or whoever else starts several processes, tells each where it stands."""
 
 
 @click.group(
@@ -47,36 +50,64 @@ def run(arguments: list[str]) -> int:
         0 done, 1 a gate failed, 2 usage, 3 teacher not supported, 4 failed, 130 interrupted.
     """
     verbose = any(re.fullmatch("--verbose|-[qv]*v[qv]*", argument) for argument in arguments)
-    with _voice(verbose):
+    with _voice(verbose), _together():
         return _run(arguments, verbose)
 
 
 def _run(arguments: list[str], verbose: bool) -> int:
     try:
+        if _several():
+            from cake_onnx.ranks import join
+
+            join(os.environ)
         code = group.main(arguments, prog_name="cake-onnx", standalone_mode=False, obj=arguments)
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
-        note(error.format_message())
-        return 2
+        return _fail(2, error.format_message())
     except click.ClickException as error:
-        note(f"cake-onnx: {explain(error, arguments)}")
-        return UsageError.exit_code
+        return _fail(UsageError.exit_code, f"cake-onnx: {explain(error, arguments)}")
     except CakeError as error:
-        note(f"cake-onnx: {error}")
-        if verbose:
-            traceback.print_exc()
-        return error.exit_code
+        return _fail(error.exit_code, f"cake-onnx: {error}", trace=verbose)
     except (KeyboardInterrupt, click.Abort):
-        return INTERRUPTED
+        return _fail(INTERRUPTED)
     except Exception as error:
         # Not swallowed: told in one line with its kind, and whole with -v.
-        note(f"cake-onnx: this is a bug, not your doing: {type(error).__name__}: {_first_line(error)}")
-        note("Run it again with -v and report what it prints.")
-        if verbose:
-            traceback.print_exc()
-        return CakeError.exit_code
+        bug = f"cake-onnx: this is a bug, not your doing: {type(error).__name__}: {_first_line(error)}"
+        return _fail(
+            CakeError.exit_code, bug, "Run it again with -v and report what it prints.", trace=verbose
+        )
     return code if isinstance(code, int) else 0
+
+
+def _fail(code: int, *lines: str, trace: bool = False) -> int:
+    """Tell an error, once for all ranks, and give the code that all of them end with."""
+    first = True
+    if _several():
+        from cake_onnx.ranks import settle
+
+        code, first = settle(code, os.environ)
+    if first:
+        for line in lines:
+            note(line)
+        if trace:
+            traceback.print_exc()
+    return code
+
+
+def _several() -> bool:
+    return all(name in os.environ for name in _PLACE) and int(os.environ["WORLD_SIZE"]) > 1
+
+
+@contextmanager
+def _together() -> Iterator[None]:
+    try:
+        yield
+    finally:
+        if _several():
+            from cake_onnx.ranks import leave
+
+            leave()
 
 
 @contextmanager

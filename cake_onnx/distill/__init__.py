@@ -8,12 +8,15 @@ from cake_onnx.distill.apprentice import (
     apprentice_as_published,
     apprentice_for_rounds,
 )
+from cake_onnx.distill.features import Comparable, Features
 from cake_onnx.distill.learn import compose_batch, learn_epoch, learn_round
 from cake_onnx.distill.settings import Distillation, PublishedDistillation
 
 __all__ = [
     "Apprentice",
+    "Comparable",
     "Distillation",
+    "Features",
     "PublishedDistillation",
     "Shrinking",
     "apprentice_as_published",

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from cake_onnx.distill.settings import Distillation, PublishedDistillation
 from cake_onnx.errors import RunFailedError
 from cake_onnx.losses import soft_label_loss
+from cake_onnx.ranks import Ranks
 
 Logits = Callable[[Tensor], Tensor]
 
@@ -53,9 +54,13 @@ class Apprentice:
         module: `(B, *shape)` to `(B, K)`; trained in place.
         optimiser: Over the parameters of `module`.
         run: The module in the precision of the device.
+        ranks: Those that teach copies of the module, and average what they learn at every step.
     """
 
-    def __init__(self, module: nn.Module, optimiser: torch.optim.Optimizer, run: Logits) -> None:
+    def __init__(
+        self, module: nn.Module, optimiser: torch.optim.Optimizer, run: Logits, ranks: Ranks | None = None
+    ) -> None:
+        self.ranks = ranks or Ranks()
         self.module = module
         self.optimiser = optimiser
         self.run = run
@@ -67,6 +72,7 @@ class Apprentice:
         rate: float,
         temperature: float = 1.0,
         momentum: float | None = None,
+        aside: Callable[[], Tensor] | None = None,
     ) -> tuple[float, float]:
         """One step on `(B, *shape)` with the teacher's logits `(B, K)`.
 
@@ -76,9 +82,10 @@ class Apprentice:
             rate: Learning rate of this step.
             temperature: T of the soft labels.
             momentum: Of this step, for SGD under a schedule; None leaves it as it is.
+            aside: A further loss, a scalar, asked for once the student has seen `x`.
 
         Returns:
-            Mean loss and the share of samples on which both decide alike, before the step.
+            Mean loss and the share of samples on which both decide alike, before the step, over all ranks.
 
         Raises:
             RunFailedError: The loss is not finite.
@@ -89,16 +96,24 @@ class Apprentice:
                 group["momentum"] = momentum
         logits = self.run(x)
         loss = soft_label_loss(logits, teacher, temperature).mean()
+        if aside is not None:
+            loss = loss + aside()
+        self.optimiser.zero_grad()
+        loss.backward()
+        loss, agreement = loss.detach(), (logits.argmax(1) == teacher.argmax(1)).float().mean()
+        self.ranks.average([loss, agreement, *self._gradients()], weight=len(x))
         if not torch.isfinite(loss):
             raise RunFailedError(
                 "a finite loss while the student learns",
                 f"{loss.item()}",
                 "state the input's true range with `--input-range LO,HI`, or choose another `--student`",
             )
-        self.optimiser.zero_grad()
-        loss.backward()
         self.optimiser.step()
-        return loss.item(), float((logits.argmax(1) == teacher.argmax(1)).float().mean())
+        return loss.item(), agreement.item()
+
+    def _gradients(self) -> list[Tensor]:
+        weights = (weight for group in self.optimiser.param_groups for weight in group["params"])
+        return [weight.grad for weight in weights if weight.grad is not None]
 
     def shrink(self, target: int, progress: float, x: Tensor, generator: torch.Generator) -> None:
         """Narrow the student; the optimiser keeps what it knows of what is left.
@@ -175,12 +190,14 @@ class Apprentice:
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": slots})
 
 
-def apprentice_for_rounds(module: nn.Module, run: Logits, settings: Distillation) -> Apprentice:
+def apprentice_for_rounds(
+    module: nn.Module, run: Logits, settings: Distillation, ranks: Ranks | None = None
+) -> Apprentice:
     """AdamW on all parameters of `module`."""
     optimiser = torch.optim.AdamW(
         module.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
-    return Apprentice(module, optimiser, run)
+    return Apprentice(module, optimiser, run, ranks)
 
 
 def apprentice_as_published(module: nn.Module, run: Logits, settings: PublishedDistillation) -> Apprentice:

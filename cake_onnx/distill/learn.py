@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor
 
 from cake_onnx.bank import Bank
 from cake_onnx.distill.apprentice import Apprentice, Logits
+from cake_onnx.distill.features import Features
 from cake_onnx.distill.settings import Distillation, PublishedDistillation, cosine
 from cake_onnx.priors import Prior
 
@@ -14,7 +18,7 @@ from cake_onnx.priors import Prior
 def compose_batch(
     bank: Bank, pool: Bank, prior: Prior, settings: Distillation, generator: torch.Generator
 ) -> Tensor:
-    """A batch for the student, `(B, *shape)` on the CPU: from the pool and the bank, varied, partly mixed.
+    """A batch for the student, `(B, *shape)` where the bank is: from pool and bank, varied, partly mixed.
 
     Mixing walks straight lines between samples, and a line between two classes crosses a boundary.
     """
@@ -24,9 +28,9 @@ def compose_batch(
     # Storage in half precision may round a value at a bound to just beyond it.
     x = prior.augment(prior.project(x), generator)
     column = (-1, *[1] * (x.dim() - 1))
-    mixed = (torch.rand(len(x), generator=generator) < settings.mix_share).view(column)
-    weight = torch.rand(len(x), generator=generator).view(column)
-    other = x[torch.randperm(len(x), generator=generator)]
+    mixed = (torch.rand(len(x), generator=generator) < settings.mix_share).view(column).to(x.device)
+    weight = torch.rand(len(x), generator=generator).view(column).to(x.device)
+    other = x[torch.randperm(len(x), generator=generator).to(x.device)]
     return prior.project(torch.where(mixed, weight * x + (1 - weight) * other, x))
 
 
@@ -39,8 +43,8 @@ def learn_round(
     settings: Distillation,
     progress: float,
     per_round: float,
-    device: torch.device,
     generator: torch.Generator,
+    features: Features | None = None,
 ) -> tuple[float, float]:
     """The student's part of a round: the teacher labels what the student really sees.
 
@@ -53,21 +57,28 @@ def learn_round(
         settings: The student's part of the defaults.
         progress: Share of the run that is done, [0, 1).
         per_round: Share of the run that one round is.
-        device: Where both networks live.
         generator: Of this round.
+        features: Compares layers, for a student that has those of its teacher.
 
     Returns:
         Mean loss and mean agreement over the steps.
     """
     losses, agreements = 0.0, 0.0
     for step in range(settings.steps):
-        x = compose_batch(bank, pool, prior, settings, generator).to(device)
-        with torch.no_grad():
-            labels = teacher(x)
-        rate = cosine(settings.learning_rate, 0.0, progress + per_round * step / settings.steps)
-        loss, agreement = apprentice.learn(x, labels, rate, settings.temperature)
+        x = compose_batch(bank, pool, prior, settings, generator)
+        done = progress + per_round * step / settings.steps
+        with nullcontext() if features is None else features.watched() as mismatch:
+            with torch.no_grad():
+                labels = teacher(x)
+            rate = cosine(settings.learning_rate, 0.0, done)
+            aside = _weighted(mismatch, settings.features * (1 - done))
+            loss, agreement = apprentice.learn(x, labels, rate, settings.temperature, aside=aside)
         losses, agreements = losses + loss, agreements + agreement
     return losses / settings.steps, agreements / settings.steps
+
+
+def _weighted(loss: Callable[[], Tensor] | None, weight: float) -> Callable[[], Tensor] | None:
+    return None if loss is None else lambda: weight * loss()
 
 
 def learn_epoch(

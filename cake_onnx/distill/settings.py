@@ -18,6 +18,8 @@ class Distillation:
         learning_rate: AdamW's, falling to 0 by a cosine over the run.
         weight_decay: AdamW's.
         temperature: T of the soft labels.
+        features: Weight of what the layers read, for a student that is its teacher with fewer channels; it
+            falls to 0 over the run.
     """
 
     steps: int = 30
@@ -27,6 +29,7 @@ class Distillation:
     learning_rate: float = 4e-3
     weight_decay: float = 1e-4
     temperature: float = 1.0
+    features: float = 1.0
 
 
 @dataclass(frozen=True)

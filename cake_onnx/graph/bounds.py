@@ -9,8 +9,8 @@ from onnx import ModelProto
 
 from cake_onnx.errors import UsageError
 from cake_onnx.graph.inputs import DataInput
+from cake_onnx.graph.scaling import told_by_graph
 from cake_onnx.graph.specs import Bounds
-from cake_onnx.graph.wiring import Wiring, attribute
 
 _PIXEL_RANGES: dict[str, tuple[float, float]] = {
     "NominalRange_0_255": (0.0, 255.0),
@@ -21,7 +21,7 @@ _PIXEL_RANGES: dict[str, tuple[float, float]] = {
 """Values of `Image.NominalPixelRange` (ONNX specification, "Model Metadata for Images")."""
 
 _SPREAD = 3.0
-"""Standard deviations on either side of the mean that a scaler's range covers."""
+"""Standard deviations on either side of the mean that the range of standardised features covers."""
 
 _OPTIONS = "state it with --input-range or --mean and --std"
 
@@ -33,7 +33,7 @@ def choose_bounds(
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
 ) -> Bounds:
-    """The first of: range given, mean and std given, metadata, scaler in the graph, type, assumption.
+    """The first of: range given, mean and std given, metadata, first nodes of the graph, type, assumption.
 
     Args:
         model: A normalised model.
@@ -49,7 +49,7 @@ def choose_bounds(
         return _given(input_range)
     if mean is not None or std is not None:
         return _from_mean_and_std(data_input, mean, std)
-    told = _from_metadata(model, data_input) or _from_scaler(model, data_input)
+    told = _from_metadata(model, data_input) or told_by_graph(model, data_input)
     if told is not None:
         return told
     if data_input.dtype == "uint8":
@@ -107,29 +107,6 @@ def _from_metadata(model: ModelProto, data_input: DataInput) -> Bounds | None:
             low, high = _PIXEL_RANGES[entry.value]
             return Bounds((low,), (high,), f"metadata of the model, {entry.value}", assumed=False)
     return None
-
-
-def _from_scaler(model: ModelProto, data_input: DataInput) -> Bounds | None:
-    """Mean ± 3 standard deviations of a standardising `ai.onnx.ml` Scaler right behind the input."""
-    wiring = Wiring(model.graph)
-    readers = wiring.readers.get(data_input.name, [])
-    while len(readers) == 1 and readers[0].op_type in ("Cast", "Identity"):
-        readers = wiring.readers.get(readers[0].output[0], [])
-    if len(readers) != 1 or readers[0].op_type != "Scaler" or data_input.layout != "flat":
-        return None
-    offset = _floats(attribute(readers[0], "offset", ()))
-    scale = _floats(attribute(readers[0], "scale", ()))
-    if len(offset) != len(scale) or len(offset) not in (1, _columns(data_input)):
-        return None
-    if not all(math.isfinite(o) and s > 0 for o, s in zip(offset, scale, strict=True)):
-        return None
-    low = tuple(o - _SPREAD / s for o, s in zip(offset, scale, strict=True))
-    high = tuple(o + _SPREAD / s for o, s in zip(offset, scale, strict=True))
-    return Bounds(low, high, f"Scaler node, mean ± {_SPREAD:g} standard deviations", assumed=False)
-
-
-def _floats(value: object) -> list[float]:
-    return [float(item) for item in value] if isinstance(value, Sequence) else []
 
 
 def _assumed(data_input: DataInput) -> Bounds:

@@ -205,12 +205,14 @@ def _require_positions(case: _Case) -> None:
     probes, allowed = case.probes, case.allowed(case.found)
     first_of_kind = sorted({kind: i for i, kind in reversed(list(enumerate(probes.kinds)))}.values())
     mixed = [place % len(probes) for place in _MIXED]
+    # Other batch sizes sum in another order, so a rounding of a quantised graph may fall otherwise.
+    flipped = case.closeness.flipped * np.ptp(case.wanted, axis=0).max()
     for rows in (*([i] for i in first_of_kind), mixed):
         again = case.truth.comparable(run_module(case.module, probes.x[rows]))
         if again.shape != case.found[rows].shape:
             raise _missed("a row of logits for each sample", f"shape {list(again.shape)} for {len(rows)}")
         difference = np.abs(again - case.found[rows])
-        if not (difference <= case.widened(difference, allowed[rows], rows)).all():
+        if not (difference <= case.widened(difference, allowed[rows], rows) + flipped).all():
             raise _missed(
                 f"samples independent of their batch, within {allowed[rows].max():.3g}",
                 f"{difference.max():.3g} off for {probes.kinds[rows[0]]} in a batch of {len(rows)}",

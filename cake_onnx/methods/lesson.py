@@ -10,6 +10,7 @@ from cake_onnx.devices import choose_precision, find_device, generator
 from cake_onnx.errors import UnsupportedTeacherError, UsageError
 from cake_onnx.methods.training import Lesson
 from cake_onnx.priors import ValueRange, build_prior
+from cake_onnx.ranks import ranks
 from cake_onnx.students import Student, build_student
 from cake_onnx.students.like_teacher import NAME, grow_down
 from cake_onnx.teacher import Teacher
@@ -52,7 +53,8 @@ def _grown_down(teacher: Teacher, target: int, reason: str) -> Student:
 
 def prepare_lesson(teacher: Teacher, student: Student, config: Config) -> tuple[Lesson, str]:
     """Put both networks on the device, choose prior and precision; also why the prior was taken."""
-    device = find_device(config.device)
+    together = ranks()
+    device = find_device(config.device, together)
     prior, reason = build_prior(config.prior, teacher.input, teacher.module)
     sample = prior.draw(256, generator(config.seed, "precision")).to(device)
     module = teacher.module.to(device)
@@ -66,6 +68,7 @@ def prepare_lesson(teacher: Teacher, student: Student, config: Config) -> tuple[
         device=choose_precision(device, module, sample, exact=teacher.quantised),
         seed=config.seed,
         shrink_to=student.shrink_to,
+        ranks=together,
     )
     _log.info("student %s of %d parameters: %s", student.family, student.parameters, student.reason)
     _log.info("prior %s: %s", prior, reason)

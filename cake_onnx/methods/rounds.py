@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-import copy
 import math
-import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from safetensors.torch import load
 from torch import Tensor
 
 from cake_onnx import progress as tell
 from cake_onnx.bank import Bank, Samples, storage_type
 from cake_onnx.devices import generator
 from cake_onnx.diffuse import Diffusion, diffuse, draw_wanted
-from cake_onnx.distill import Apprentice, Distillation, apprentice_for_rounds, learn_round
-from cake_onnx.errors import RunFailedError
+from cake_onnx.distill import (
+    Apprentice,
+    Comparable,
+    Distillation,
+    Features,
+    apprentice_for_rounds,
+    learn_round,
+)
+from cake_onnx.errors import RunFailedError, UsageError
+from cake_onnx.graph.taps import Taps
 from cake_onnx.losses import logit_spread
+from cake_onnx.methods.sharing import pack
 from cake_onnx.methods.training import Checkpoints, Lesson, NoCheckpoints, Point, Training
-
-_TIMED_ROUNDS = 3
+from cake_onnx.ranks import Ranks
 
 
 @dataclass(frozen=True)
@@ -93,28 +100,31 @@ class Rounds:
     """
 
     def __init__(self, lesson: Lesson, total: int, settings: RoundSettings | None = None) -> None:
-        self.lesson, self.total = lesson, total
+        self.lesson, self.total, ranks = lesson, total, lesson.ranks
         self.settings = _for_student(settings or RoundSettings(), lesson)
+        self.teaching = _for_rank(self.settings.distillation, ranks)
         self.teacher = lesson.device.wrap(lesson.teacher)
         self.student = lesson.device.wrap(lesson.student)
         self.apprentice: Apprentice = apprentice_for_rounds(
-            lesson.student, self.student, self.settings.distillation
+            lesson.student, self.student, self.settings.distillation, ranks
         )
+        self.features = _features(lesson, self.settings.distillation)
         numel = math.prod(lesson.shape)
-        self.bank = self._empty_bank(max(1000, min(self.settings.bank, self.settings.bank_elements // numel)))
-        self.pool = self._draw_pool(
-            max(500, min(self.settings.pool, self.settings.pool_elements // numel, 100 * total))
-        )
+        bank = max(1000, min(self.settings.bank, self.settings.bank_elements // numel))
+        pool = max(500, min(self.settings.pool, self.settings.pool_elements // numel, 100 * total))
+        self.bank = self._empty_bank(ranks.share(bank))
+        self.pool = self._draw_pool(ranks.share(pool))
         self.spread = self._spread_of_logits()
 
     def play(self, index: int) -> Point:
         """Round `index`: narrow the student, diffuse a batch to the boundary, bank it, teach the student."""
-        draw = generator(self.lesson.seed, "round", 0, index)
+        ranks = self.lesson.ranks
+        draw = generator(self.lesson.seed, "round", ranks.rank, index)
         if self.lesson.shrink_to is not None:
             self._narrow(index, self.lesson.shrink_to)
         fresh = min(self.settings.refresh, self.pool.capacity // 50)
         self.pool.add(self.lesson.prior.draw(fresh, draw), draw)
-        if self.settings.samples:
+        if self._groups:
             for samples in self._diffuse(index, draw):
                 self.bank.add(samples.x, draw)
         loss, agreement = learn_round(
@@ -123,11 +133,11 @@ class Rounds:
             self.bank,
             self.pool,
             self.lesson.prior,
-            self.settings.distillation,
+            self.teaching,
             index / self.total,
             1 / self.total,
-            self.lesson.device.torch_device,
             draw,
+            self.features,
         )
         return Point(index + 1, (index + 1) * self.settings.passes, loss, agreement)
 
@@ -137,11 +147,18 @@ class Rounds:
         due = settings.notches_by((index + 1) / self.total)
         if due == settings.notches_by(index / self.total):
             return
-        draw = generator(self.lesson.seed, "narrow", 0, index)
+        ranks = self.lesson.ranks
+        draw = generator(self.lesson.seed, "narrow", ranks.rank, index)
         stores = (self.pool, self.bank) if len(self.bank) else (self.pool, self.pool)
         x = torch.cat([store.draw(settings.samples // 2, draw).float() for store in stores])
-        place = self.lesson.device.torch_device
-        self.apprentice.shrink(target, due / settings.notches, x.to(place), draw)
+        if ranks.first:
+            self.apprentice.shrink(target, due / settings.notches, x, draw)
+        if ranks.count > 1:
+            # Decided once: what another processor rounds otherwise could make it choose other channels.
+            student = self.apprentice.state() if ranks.first else {}
+            state = load(ranks.from_first(pack(student)))
+            if not ranks.first:
+                self.apprentice.restore(state)
 
     def state(self) -> dict[str, Tensor]:
         """All that a checkpoint needs beside the seed."""
@@ -156,21 +173,32 @@ class Rounds:
         self.bank.restore({"x": tensors["bank.x"]})
         self.pool.restore({"x": tensors["pool.x"]})
 
+    @property
+    def _groups(self) -> int:
+        """Groups that this rank diffuses in a round."""
+        if not self.settings.samples:
+            return 0
+        return self.lesson.ranks.share(max(1, self.settings.samples // self._group))
+
+    @property
+    def _group(self) -> int:
+        return min(self.settings.group, self.lesson.classes)
+
     def _diffuse(self, index: int, draw: torch.Generator) -> tuple[Samples, Samples]:
         settings, place = self.settings, self.lesson.device.torch_device
-        group = min(settings.group, self.lesson.classes)
-        groups = max(1, settings.samples // group)
+        group, groups = self._group, self._groups
         wanted = draw_wanted(groups, group, self.lesson.classes, draw)
         replayed = round(groups * group * settings.replay) if len(self.bank) else 0
         fresh = self.pool.draw(groups * group - replayed, draw)
         start = torch.cat([self.bank.draw(replayed, draw), fresh]) if replayed else fresh
-        start = self.lesson.prior.project(start[torch.randperm(len(start), generator=draw)])
+        order = torch.randperm(len(start), generator=draw).to(place)
+        start = self.lesson.prior.project(start[order])
         return diffuse(
             self.teacher,
             self.student,
             self.lesson.prior,
             self.lesson.bounds,
-            start.to(place),
+            start,
             wanted.to(place),
             self.spread,
             settings.diffusion,
@@ -180,21 +208,21 @@ class Rounds:
 
     def _empty_bank(self, capacity: int) -> Bank:
         bounds = self.lesson.bounds
-        return Bank(capacity, self.lesson.shape, storage_type(bounds.low, bounds.high))
+        kind, place = storage_type(bounds.low, bounds.high), self.lesson.device.torch_device
+        return Bank(capacity, self.lesson.shape, kind, place)
 
     def _draw_pool(self, size: int) -> Bank:
-        draw, pool = generator(self.lesson.seed, "pool", 0), self._empty_bank(size)
+        draw, pool = generator(self.lesson.seed, "pool", self.lesson.ranks.rank), self._empty_bank(size)
         for done in range(0, size, 500):
             pool.add(self.lesson.prior.draw(min(500, size - done), draw), draw)
         return pool
 
     def _spread_of_logits(self) -> Tensor:
         with torch.no_grad():
-            place = self.lesson.device.torch_device
-            logits = torch.cat(
-                [self.teacher(x.float().to(place)) for x in self.pool.state()["x"][:2000].split(250)]
-            )
-        spread = logit_spread(logits)
+            logits = torch.cat([self.teacher(x.float()) for x in self.pool.state()["x"][:2000].split(250)])
+        variance = logit_spread(logits).square()
+        self.lesson.ranks.average([variance])
+        spread = variance.sqrt()
         if not torch.isfinite(spread) or spread == 0:
             raise RunFailedError(
                 "a teacher whose logits vary over the prior's samples",
@@ -218,24 +246,47 @@ def train_in_rounds(
         KeyboardInterrupt: `report` asked to stop; the state was saved.
     """
     checkpoints = checkpoints or NoCheckpoints()
-    run, curve = Rounds(lesson, total, settings), list[Point]()
+    ranks, run, curve = lesson.ranks, Rounds(lesson, total, settings), list[Point]()
     saved = checkpoints.load()
     if saved is not None:
         run.restore(saved[0])
         curve = _recall(saved[1])
     for index in range(len(curve), total):
-        try:
-            report(tell.Progress("distil", index, total, _note(curve)))
-        except KeyboardInterrupt:
+        if ranks.any(_asked_to_stop(report, tell.Progress("distil", index, total, _note(curve)))):
             # Between rounds the state is whole; in the middle of one it would not be.
             if curve:
                 checkpoints.save(run.state(), _facts(curve, total))
-            raise
+            raise KeyboardInterrupt
         curve.append(run.play(index))
         if checkpoints.due():
             checkpoints.save(run.state(), _facts(curve, total))
     report(tell.Progress("distil", total, total, _note(curve)))
     return Training(total, curve[-1].passes, tuple(curve))
+
+
+def _asked_to_stop(report: tell.Report, progress: tell.Progress) -> bool:
+    try:
+        report(progress)
+    except KeyboardInterrupt:
+        return True
+    return False
+
+
+def _for_rank(settings: Distillation, ranks: Ranks) -> Distillation:
+    """The part of every batch that one rank sees."""
+    if ranks.count > settings.batch:
+        raise UsageError(
+            f"at most {settings.batch} ranks, one for each sample of a batch", f"{ranks.count}", "start fewer"
+        )
+    return replace(settings, batch=ranks.share(settings.batch))
+
+
+def _features(lesson: Lesson, settings: Distillation) -> Features | None:
+    """What compares the layers of teacher and student, where the student has those of the teacher."""
+    student = lesson.student
+    if not settings.features or not isinstance(student, Comparable) or not student.kept:
+        return None
+    return Features(Taps(lesson.teacher.get_submodule("body"), student.teacher_places), student)
 
 
 def _for_student(settings: RoundSettings, lesson: Lesson) -> RoundSettings:
@@ -244,27 +295,6 @@ def _for_student(settings: RoundSettings, lesson: Lesson) -> RoundSettings:
         return settings
     rate = settings.distillation.learning_rate * settings.narrowing.rate_factor
     return replace(settings, distillation=replace(settings.distillation, learning_rate=rate))
-
-
-def rounds_within(lesson: Lesson, minutes: float, settings: RoundSettings | None = None) -> int:
-    """How many rounds fit into a time, from timing a few on a copy of the student, which is thrown away.
-
-    The first round warms up and is not counted, unless rounds are so slow that timing more would itself
-    take a tenth of the time.
-    """
-    trial = Rounds(_with_copied_student(lesson), 1, settings)
-    seconds: list[float] = []
-    while len(seconds) <= _TIMED_ROUNDS and (not seconds or seconds[-1] < 6 * minutes):
-        start = time.perf_counter()
-        trial.play(len(seconds))
-        seconds.append(time.perf_counter() - start)
-    counted = seconds[1:] or seconds
-    return max(1, int(60 * minutes * len(counted) / sum(counted)))
-
-
-def _with_copied_student(lesson: Lesson) -> Lesson:
-    # At its full size, where it costs most: a student that loses channels is quicker later on.
-    return replace(lesson, student=copy.deepcopy(lesson.student), shrink_to=None)
 
 
 def _note(curve: list[Point]) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from torch import Tensor, nn
 
 from cake_onnx.devices import Device
 from cake_onnx.priors import Prior, ValueRange
+from cake_onnx.ranks import Ranks
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Lesson:
         device: Where and in which precision.
         seed: All randomness follows from it.
         shrink_to: For a student that loses channels: parameters at the end.
+        ranks: The processes that share the work; each has a lesson of its own.
     """
 
     teacher: nn.Module
@@ -36,6 +38,13 @@ class Lesson:
     device: Device
     seed: int
     shrink_to: int | None = None
+    ranks: Ranks = field(default_factory=Ranks)
+
+    @property
+    def place(self) -> str:
+        """Where the work is done, for people."""
+        several = f"{self.ranks.count} ranks of " if self.ranks.count > 1 else ""
+        return f"{several}{self.device}"
 
 
 @dataclass(frozen=True)

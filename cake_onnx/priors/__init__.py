@@ -3,15 +3,18 @@
 from cake_onnx.priors.base import Prior, ValueRange
 from cake_onnx.priors.choose import build_prior, looks_like_flattened_image
 from cake_onnx.priors.image import ImagePrior
+from cake_onnx.priors.scale import ScaleProbe, probe_scale
 from cake_onnx.priors.vector import GaussianPrior, TabularPrior, UniformPrior
 
 __all__ = [
     "GaussianPrior",
     "ImagePrior",
     "Prior",
+    "ScaleProbe",
     "TabularPrior",
     "UniformPrior",
     "ValueRange",
     "build_prior",
     "looks_like_flattened_image",
+    "probe_scale",
 ]

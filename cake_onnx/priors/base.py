@@ -69,7 +69,7 @@ class Prior(Protocol):
         """Move `(B, *shape)` back to where inputs may be."""
 
     def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Vary `(B, *shape)` on the CPU in ways that keep it as likely as it was."""
+        """Vary `(B, *shape)` in ways that keep it as likely as it was."""
 
     def penalty(self, x: Tensor) -> Tensor:
         """How unlikely each of `(B, *shape)` is, `(B,)`, 0 for the likeliest; differentiable."""

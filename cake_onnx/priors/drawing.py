@@ -18,26 +18,29 @@ def draw_texture(n: int, channels: int, size: tuple[int, int], generator: torch.
 
 
 def draw_leaves(n: int, channels: int, size: tuple[int, int], generator: torch.Generator) -> Tensor:
-    """Dead leaves: eight shapes of random grey over one another, on plain ground."""
-    picture = _uniform(n, 0.0, 1.0, generator).expand(n, *size).clone()
+    """Dead leaves: eight shapes over one another on plain ground, in colour each of its own."""
+    picture = _surface(n, channels, size, generator, strength=0.0)
     for _ in range(8):
-        mask = _superellipse(n, size, generator, largest=0.9)
-        picture = picture + mask * (_uniform(n, 0.0, 1.0, generator) - picture)
-    return _paint(picture, channels, generator)
+        mask = _superellipse(n, size, generator, largest=0.9)[:, None]
+        picture = picture + mask * (_surface(n, channels, size, generator, strength=0.3) - picture)
+    return picture
 
 
 def draw_object(n: int, channels: int, size: tuple[int, int], generator: torch.Generator) -> Tensor:
-    """One thing on plain ground: a union of soft shapes, often mirrored, textured, dark or bright."""
+    """One thing on a ground: a union of soft shapes, often mirrored, textured; grey ones on plain ground."""
     union = torch.zeros(n, *size)
     for index in range(4):
         present = 1.0 if index == 0 else (_uniform(n, 0.0, 1.0, generator) < 0.6).float()
         union = torch.maximum(union, present * _superellipse(n, size, generator, largest=0.8))
     mirrored = _uniform(n, 0.0, 1.0, generator) < 0.6
     union = torch.where(mirrored, torch.maximum(union, union.flip(-1)), union)
+    if channels > 1:
+        ground = _surface(n, channels, size, generator, strength=0.5)
+        return ground + union[:, None] * (_surface(n, channels, size, generator, strength=1.0) - ground)
     texture = torch.sigmoid(_uniform(n, 0.0, 3.0, generator) * _octaves(n, size, generator))
     strength = _uniform(n, 0.0, 1.0, generator)
     inside = _uniform(n, 0.3, 1.0, generator) * (1 - strength + strength * texture)
-    return _paint(_on_ground(union, inside, generator), channels, generator)
+    return _on_ground(union, inside, generator)[:, None].contiguous()
 
 
 def draw_strokes(n: int, channels: int, size: tuple[int, int], generator: torch.Generator) -> Tensor:
@@ -67,16 +70,43 @@ def _on_ground(mask: Tensor, inside: Tensor, generator: torch.Generator) -> Tens
     return torch.where(_uniform(n, 0.0, 1.0, generator) < 0.25, 1 - picture, picture)
 
 
+def _surface(
+    n: int, channels: int, size: tuple[int, int], generator: torch.Generator, strength: float
+) -> Tensor:
+    """What a thing is made of, `(n, channels, H, W)`: one grey, or colours that a texture mixes.
+
+    Args:
+        n: Surfaces.
+        channels: 1 for grey, which has no texture.
+        size: Height and width.
+        generator: Of everything.
+        strength: Share of the surfaces that are textured, in colour.
+    """
+    if channels == 1:
+        return _uniform(n, 0.0, 1.0, generator)[:, None].expand(n, 1, *size)
+    first, second = _tones(n, channels, generator), _tones(n, channels, generator)
+    plain = (_uniform(n, 0.0, 1.0, generator) >= strength).float()[:, None]
+    gain = _uniform(n, 0.5, 4.0, generator)
+    texture = torch.sigmoid(gain * _octaves(n, size, generator))[:, None]
+    return first + (1 - plain) * texture * (second - first)
+
+
+def _tones(n: int, channels: int, generator: torch.Generator) -> Tensor:
+    """Random colours `(n, channels, 1, 1)`, most of them dull, as most things are."""
+    lightness = _uniform(n, 0.0, 1.0, generator)[:, None]
+    saturation = 0.4 * _uniform(n, 0.0, 1.0, generator)[:, None].square()
+    return (lightness + saturation * torch.randn(n, channels, 1, 1, generator=generator)).clamp(0, 1)
+
+
 def _paint(grey: Tensor, channels: int, generator: torch.Generator) -> Tensor:
     """Give `(n, H, W)` its channels; three images of four ramp between two random tones in each."""
     n = grey.shape[0]
     images = grey[:, None].expand(n, channels, *grey.shape[1:])
     if channels == 1:
         return images.contiguous()
-    ends = torch.rand(2, n, channels, 1, 1, generator=generator)
-    coloured = ends[0] + images * (ends[1] - ends[0])
-    keep = torch.rand(n, 1, 1, 1, generator=generator) < 0.25
-    return torch.where(keep, images, coloured)
+    first, second = _tones(n, channels, generator), _tones(n, channels, generator)
+    keep = torch.rand(n, 1, 1, 1, generator=generator) < 0.1
+    return torch.where(keep, images, first + images * (second - first))
 
 
 def _octaves(n: int, size: tuple[int, int], generator: torch.Generator) -> Tensor:

@@ -78,9 +78,10 @@ def shift(images: Tensor, most: int, generator: torch.Generator) -> Tensor:
     """Move each of `(B, C, H, W)` by its own offset of at most `most` pixels; the edge is repeated."""
     padded = F.pad(images, (most, most, most, most), mode="replicate")
     count, _, height, width = images.shape
-    top, left = torch.randint(2 * most + 1, (2, count), generator=generator)
-    rows = top[:, None] + torch.arange(height)
-    columns = left[:, None] + torch.arange(width)
-    sample = torch.arange(count)[:, None, None]
+    place = images.device
+    top, left = torch.randint(2 * most + 1, (2, count), generator=generator).to(place)
+    rows = top[:, None] + torch.arange(height, device=place)
+    columns = left[:, None] + torch.arange(width, device=place)
+    sample = torch.arange(count, device=place)[:, None, None]
     picked = padded.movedim(1, -1)[sample, rows[:, :, None], columns[:, None, :]]
     return picked.movedim(-1, 1)

@@ -40,6 +40,7 @@ class Run:
         seconds: Stage to seconds.
         seed: Of the run.
         device: Device and precision.
+        ranks: Processes that shared the work.
     """
 
     method: str | None
@@ -49,6 +50,7 @@ class Run:
     seconds: Mapping[str, float]
     seed: int
     device: str
+    ranks: int = 1
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ def _run(run: Run) -> facts.RunFacts:
     return facts.RunFacts(
         method=run.method, rounds=run.rounds, passes=run.passes,
         seconds=facts.Seconds(total=sum(run.seconds.values()), stages=dict(run.seconds)),
-        seed=run.seed, device=run.device, threads=torch.get_num_threads(),
+        seed=run.seed, device=run.device, ranks=run.ranks, threads=torch.get_num_threads(),
         versions={name: version(name) for name in ("torch", "onnx", "onnxruntime")}
         | {"python": platform.python_version()},
         machine=facts.Machine(processor=processor_name(), cores=len(os.sched_getaffinity(0))),

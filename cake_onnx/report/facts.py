@@ -136,6 +136,8 @@ class RunFacts(Part):
     seed: int
     device: str
     """Where torch worked."""
+    ranks: Positive = 1
+    """Processes that shared the work."""
     threads: Count
     """Threads torch used."""
     versions: dict[str, str]

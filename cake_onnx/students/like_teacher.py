@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -24,13 +24,16 @@ from cake_onnx.graph.channels import (
     next_drops,
     plan_widths,
 )
+from cake_onnx.graph.channels.narrow import Keeper
 from cake_onnx.graph.float32 import as_float32, without_rounding
 from cake_onnx.graph.prepare import Prepared
 from cake_onnx.graph.specs import InputSpec
+from cake_onnx.graph.taps import Taps, places_of
 from cake_onnx.graph.trainable import TrainableGraph, stored_arrays
 
 NAME = "like-teacher"
 _PLAN = "widths"
+_KEPT = "kept"
 _PROJECTIONS = 8
 """Random weightings of the logits that importance is averaged over."""
 
@@ -58,7 +61,16 @@ class LikeTeacher(TrainableGraph):
         )
 
         self.widths: Widths | None = None
-        self.starts = {group.keys: len(group.items) for group in self._sizes().groups}
+        channels = follow_channels(self.skeleton, self.input)
+        self.starts = {group.keys: len(group.items) for group in Sizes(channels).groups}
+        there, here = places_of(prepared.body), places_of(self.skeleton)
+        self.kept = {
+            name: (axis, torch.arange(count))
+            for name, (axis, count) in what_layers_read(channels).items()
+            if name in there and name in here
+        }
+        self.teacher_places = {name: there[name] for name in self.kept}
+        self._tap()
 
     @property
     def size(self) -> int:
@@ -111,25 +123,44 @@ class LikeTeacher(TrainableGraph):
         if not drops:
             return [dict(slot) for slot in moments]
         cut = [narrow(replace(channels, model=self.model(slot)), drops) for slot in moments]
+        self._forget(channels, drops)
         self.install(narrow(channels, drops))
         self.to(x.device)
+        self._tap()
         return [self.from_initializers(stored_arrays(model)) for model in cut]
 
     def graph_bytes(self) -> bytes:
         """The graph with its weights and with the plan."""
         model = self.model()
-        helper.set_model_props(model, {_PLAN: json.dumps(list((self.widths or {}).items()))})
+        kept = {name: [axis, left.tolist()] for name, (axis, left) in self.kept.items()}
+        plan = json.dumps(list((self.widths or {}).items()))
+        helper.set_model_props(model, {_PLAN: plan, _KEPT: json.dumps(kept)})
         return bytes(model.SerializeToString(deterministic=True))
 
     def install_bytes(self, data: bytes) -> None:
         """Take back what `graph_bytes` gave."""
         model = onnx.load_model_from_string(data)
-        plan = json.loads(next(entry.value for entry in model.metadata_props if entry.key == _PLAN))
+        told = {entry.key: json.loads(entry.value) for entry in model.metadata_props}
+        plan = told[_PLAN]
+        self.kept = {name: (axis, torch.tensor(left)) for name, (axis, left) in told[_KEPT].items()}
         self.widths = {tuple(tuple(key) for key in keys): width for keys, width in plan} or None
         del model.metadata_props[:]
         device = next(self.parameters()).device
         self.install(model)
         self.to(device)
+        self._tap()
+
+    def _tap(self) -> None:
+        places = places_of(self.skeleton)
+        self.taps = Taps(self.network.body, {name: places[name] for name in self.kept})
+
+    def _forget(self, channels: Channels, dropped: Collection[int]) -> None:
+        """Note which of the teacher's channels are left without the items `dropped`."""
+        keep = Keeper(channels, frozenset(dropped))
+        for name, (axis, left) in self.kept.items():
+            mask = keep.masks(name)[axis]
+            if mask is not None:
+                self.kept[name] = (axis, left[torch.from_numpy(mask)])
 
     def _sizes(self) -> Sizes:
         return Sizes(follow_channels(self.skeleton, self.input))
@@ -153,6 +184,18 @@ class LikeTeacher(TrainableGraph):
             for item, slope in _gates(channels, self.to_initializers(products)).items():
                 total[item] = total.get(item, 0.0) + slope * slope
         return total
+
+
+def what_layers_read(channels: Channels) -> dict[str, tuple[int, int]]:
+    """Axis and number of the channels of every tensor that a weight is multiplied with, by its name."""
+    found = {}
+    for node in channels.model.graph.node:
+        if len(node.input) > 1 and node.input[1] in channels.contracted:
+            labels = channels.labels.get(node.input[0], ())
+            axes = [axis for axis, label in enumerate(labels) if label is not None]
+            if len(axes) == 1:
+                found[node.input[0]] = (axes[0], channels.observed.shapes[node.input[0]][axes[0]])
+    return found
 
 
 def _gates(channels: Channels, products: Mapping[str, npt.NDArray[np.float32]]) -> dict[int, float]:

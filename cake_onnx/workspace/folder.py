@@ -31,7 +31,7 @@ class Workspace:
     def __init__(self, folder: Path, model: Path) -> None:
         self.folder = folder
         self.work = folder / "work"
-        self._model = model
+        self.model = model
         self._made: list[Path] = []
 
     def examine(self, inputs: Mapping[str, Any], overwrite: bool) -> State:
@@ -129,7 +129,7 @@ class Workspace:
 
     def _spare_the_teacher(self) -> None:
         for name in RESULTS:
-            if (self.folder / name).resolve() == self._model.resolve():
+            if (self.folder / name).resolve() == self.model.resolve():
                 raise UsageError(
                     "an output folder where nothing replaces the teacher",
                     f"the teacher itself at {self.folder / name}",
@@ -172,27 +172,28 @@ class Workspace:
         try:
             report = json.loads((self.folder / "report.json").read_text(encoding="utf-8"))
             config = parse_config(read_toml(self.folder / "config.toml"))
-            return _inputs(str(report["teacher"]["sha256"]), str(report["cake_onnx"]), config)
-        except (ValueError, KeyError, TypeError, UsageError):
+            ranks = int(report.get("run", {}).get("ranks", 1))
+            return _inputs(str(report["teacher"]["sha256"]), str(report["cake_onnx"]), config, ranks)
+        except (ValueError, KeyError, TypeError, AttributeError, UsageError):
             return None
 
 
-def inputs_of(model: Path, config: Config) -> dict[str, Any]:
-    """All that a result depends on: the teacher's bytes, the version and the options.
+def inputs_of(model: Path, config: Config, ranks: int = 1) -> dict[str, Any]:
+    """All that a result depends on: the teacher's bytes, the version, the options and the number of ranks.
 
     Raises:
         UsageError: There is no such file.
         UnsupportedTeacherError: It is not an ONNX model.
     """
-    return _inputs(load_model(model).sha256, version("cake-onnx"), config)
+    return _inputs(load_model(model).sha256, version("cake-onnx"), config, ranks)
 
 
-def _inputs(sha256: str, made_by: str, config: Config) -> dict[str, Any]:
+def _inputs(sha256: str, made_by: str, config: Config, ranks: int) -> dict[str, Any]:
     options = config.model_dump(mode="json")
     # A budget is only a word for a number of rounds, and config.toml of a finished run holds the number.
     options.pop("budget")
     options["rounds"] = None if config.max_minutes else config.planned_rounds
-    return {"teacher": sha256, "version": made_by, **options}
+    return {"teacher": sha256, "version": made_by, **options, "ranks": ranks}
 
 
 def _differences(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

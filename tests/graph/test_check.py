@@ -218,7 +218,7 @@ def test_a_rounding_may_fall_otherwise_but_not_every_one(quantised_net: ModelPro
 
 def _far_off_for_one(module: nn.Module, x: Tensor) -> Tensor:
     wrong = torch.zeros(len(x), 1)
-    wrong[2 % len(x)] = 5.0 * (len(x) > 3)
+    wrong[2 % len(x)] = 50.0 * (len(x) > 3)
     logits: Tensor = module(x)
     return logits + wrong
 

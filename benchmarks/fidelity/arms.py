@@ -1,0 +1,74 @@
+"""What a student can be taught on, at equal teacher passes: ours, two baselines, and CAKE as published."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from cake_onnx.diffuse import Published
+from cake_onnx.methods.paper import train_as_published
+from cake_onnx.methods.rounds import RoundSettings, train_in_rounds
+from cake_onnx.methods.training import Lesson, Training
+from cake_onnx.priors import UniformPrior
+from cake_onnx.progress import Report
+from cake_onnx.teacher import Teacher
+
+Arm = Callable[[Teacher, Lesson, int, Sequence[str], Report], Training]
+
+
+def settings_with(changes: Sequence[str], settings: RoundSettings | None = None) -> RoundSettings:
+    """The defaults with some of them changed, each told as `diffusion.steps=4`."""
+    changed: Any = settings or RoundSettings()
+    for change in changes:
+        path, _, value = change.partition("=")
+        changed = _with(changed, path.split("."), json.loads(value))
+    assert isinstance(changed, RoundSettings)
+    return changed
+
+
+def _with(settings: Any, path: list[str], value: Any) -> Any:
+    if len(path) > 1:
+        value = _with(getattr(settings, path[0]), path[1:], value)
+    return replace(settings, **{path[0]: value})
+
+
+def rounds(teacher: Teacher, lesson: Lesson, total: int, changes: Sequence[str], report: Report) -> Training:
+    """The method; with changes that make a round dearer there are fewer of them."""
+    settings = settings_with(changes)
+    total = max(1, round(total * RoundSettings().passes / settings.passes))
+    return train_in_rounds(lesson, total, report, settings=settings)
+
+
+def images(teacher: Teacher, lesson: Lesson, total: int, changes: Sequence[str], report: Report) -> Training:
+    """No diffusion: the passes it would have taken label further samples of the prior."""
+    ours = settings_with(changes)
+    steps = round(2 * RoundSettings().passes / ours.distillation.batch)
+    settings = replace(ours, samples=0, distillation=replace(ours.distillation, steps=steps))
+    return train_in_rounds(lesson, total, report, settings=settings)
+
+
+def noise(teacher: Teacher, lesson: Lesson, total: int, changes: Sequence[str], report: Report) -> Training:
+    """Uniform noise within the input range, labelled by the teacher."""
+    return images(teacher, replace(lesson, prior=UniformPrior(teacher.input)), total, changes, report)
+
+
+def cake(teacher: Teacher, lesson: Lesson, total: int, changes: Sequence[str], report: Report) -> Training:
+    """CAKE with its published settings and schedule, in as many sets as the passes allow."""
+    return _published(lesson, total, report, langevin=False)
+
+
+def lake(teacher: Teacher, lesson: Lesson, total: int, changes: Sequence[str], report: Report) -> Training:
+    """LAKE likewise."""
+    return _published(lesson, total, report, langevin=True)
+
+
+def _published(lesson: Lesson, total: int, report: Report, langevin: bool) -> Training:
+    one = Published()
+    sets = max(1, round(total * RoundSettings().passes / (one.set_size * (one.steps + 0.5))))
+    return train_as_published(lesson, replace(one, sets=sets, langevin=langevin), report)
+
+
+ARMS: dict[str, Arm] = {arm.__name__: arm for arm in (rounds, images, noise, cake, lake)}
+PUBLISHED = ("cake", "lake")

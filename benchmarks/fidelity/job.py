@@ -1,0 +1,162 @@
+"""One run: a teacher, a student, an arm, a budget, a seed; and what real data say of the result."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from arms import ARMS, PUBLISHED
+from real_data import real_data
+from shapes import SHAPES
+
+from cake_onnx.config import Config
+from cake_onnx.devices import processor_name
+from cake_onnx.graph.runtime import open_session, scores
+from cake_onnx.methods.lesson import choose_student, prepare_lesson
+from cake_onnx.pipeline import export
+from cake_onnx.progress import Progress
+from cake_onnx.students import Student
+from cake_onnx.teacher import Teacher, load_teacher
+
+#: Images that choices between variants may look at; the rest is for reporting.
+CHOOSING = 2000
+COLUMNS = (
+    "row", "arm", "variant", "rounds", "seed", "passes", "seconds", "student", "parameters_teacher",
+    "parameters_student", "accuracy_teacher", "agreement_choosing", "accuracy_choosing", "agreement_rest",
+    "accuracy_rest", "agreement", "accuracy", "n", "settings", "device", "processor", "cores", "torch",
+    "cake_onnx",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Job:
+    """One line of the CSV to be."""
+
+    row: str
+    arm: str
+    variant: str
+    rounds: int
+    seed: int
+    device: str
+    settings: tuple[str, ...]
+    teachers: Path
+    data: Path
+    entry: dict[str, Any]
+    student: str
+    compression: float
+
+    KEY: ClassVar[tuple[str, ...]] = ("row", "arm", "variant", "rounds", "seed")
+
+    def key(self) -> tuple[str, ...]:
+        """What tells this line from others."""
+        return tuple(str(getattr(self, name)) for name in self.KEY)
+
+
+def measure(job: Job) -> dict[str, Any]:
+    """Train a student, export it and let onnxruntime classify the real data with it."""
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
+    config = Config(
+        seed=job.seed,
+        device=job.device,
+        compression=job.compression,
+        method="paper" if job.arm in PUBLISHED else "rounds",
+        student="auto" if job.student in SHAPES else job.student,
+        **known_range(job.entry),
+    )
+    teacher = load_teacher(job.teachers / job.entry["file"], config.input_range, config.mean, config.std)
+    x, y = real_data(job.entry, job.data, teacher.input.shape)
+    student = _student(teacher, job, config)
+    lesson, _ = prepare_lesson(teacher, student, config)
+    start = time.perf_counter()
+    training = ARMS[job.arm](teacher, lesson, job.rounds, job.settings, _teller(job))
+    seconds = time.perf_counter() - start
+    wanted = decisions_in_torch(lesson.teacher, x, lesson.device.torch_device)
+    model, _ = export(teacher, student)
+    given = _decisions_in_onnxruntime(model, teacher, x)
+    return {name: getattr(job, name) for name in Job.KEY} | {
+        "passes": int(training.passes), "seconds": round(seconds, 1), "student": student.family,
+        "parameters_teacher": teacher.parameters,
+        "parameters_student": sum(weight.numel() for weight in student.module.parameters()),
+        "accuracy_teacher": round(float(np.mean(wanted == y)), 4),
+        **_shares("agreement", wanted == given), **_shares("accuracy", given == y),
+        "n": len(x), "settings": " ".join(job.settings), "device": _device(lesson.device),
+        "processor": processor_name(), "cores": os.cpu_count(), "torch": version("torch"),
+        "cake_onnx": version("cake-onnx"),
+    }  # fmt: skip
+
+
+def known_range(entry: dict[str, Any]) -> dict[str, Any]:
+    """The options with which somebody who knows the teacher would state its input range."""
+    scaling = entry["input_scaling"]
+    if scaling["kind"] == "raw":
+        return {}  # a table as it would arrive: nobody says how it is scaled
+    if scaling["kind"] == "mean_std_outside_graph":
+        return {"mean": tuple(scaling["mean"]), "std": tuple(scaling["std"])}
+    return {"input_range": tuple(scaling["range"])}
+
+
+def _student(teacher: Teacher, job: Job, config: Config) -> Student:
+    if job.student not in SHAPES:
+        return choose_student(teacher, config)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(job.seed)
+        module = SHAPES[job.student](teacher.input, teacher.output.classes)
+    count = sum(weight.numel() for weight in module.parameters())
+    return Student(module, job.student, count, "a published shape")
+
+
+def decisions_in_torch(
+    module: Callable[[torch.Tensor], torch.Tensor], x: npt.NDArray[np.float32], device: torch.device
+) -> npt.NDArray[np.int64]:
+    """The classes `(N,)` that a network in float32 sees in `(N, *shape)`."""
+    with torch.no_grad():
+        parts = [module(torch.from_numpy(batch).to(device)).argmax(1).cpu() for batch in _batches(x)]
+    decided: npt.NDArray[np.int64] = torch.cat(parts).numpy()
+    return decided
+
+
+def _decisions_in_onnxruntime(
+    model: bytes, teacher: Teacher, x: npt.NDArray[np.float32]
+) -> npt.NDArray[np.int64]:
+    session = open_session(model)
+    parts = [scores(session, teacher.input, teacher.output, batch) for batch in _batches(x)]
+    decided: npt.NDArray[np.int64] = np.concatenate(parts).argmax(1)
+    return decided
+
+
+def _batches(x: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
+    return [x[i : i + 250] for i in range(0, len(x), 250)]
+
+
+def _shares(name: str, hits: npt.NDArray[np.bool_]) -> dict[str, float]:
+    """Over the images for choosing, over the rest (empty where there is none) and over all."""
+    split = CHOOSING if len(hits) > CHOOSING else len(hits) // 2
+    parts = {"_choosing": hits[:split], "_rest": hits[split:], "": hits}
+    return {name + ending: round(float(part.mean()), 4) for ending, part in parts.items()}
+
+
+def _device(device: Any) -> str:
+    name = str(device)
+    return name if device.torch_device.type == "cpu" else f"{torch.cuda.get_device_name()}, {name}"
+
+
+def _teller(job: Job) -> Callable[[Progress], None]:
+    def tell(progress: Progress) -> None:
+        if progress.total and progress.done % max(1, progress.total // 4) == 0:
+            label = f"{job.row} {job.arm} {job.variant} {job.rounds} seed {job.seed}"
+            print(
+                f"  {label}: {progress.stage} {progress.done}/{progress.total} {progress.note}",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    return tell
