@@ -11,7 +11,14 @@ from olive.search.search_parameter import SearchParameter
 from cake_onnx.config import Config
 from cake_onnx.errors import UsageError
 from cake_onnx_olive.names import field_of
-from cake_onnx_olive.parameters import MADE_BY, SEARCHED_UNASKED, made_by, parameters, require_known, to_config
+from cake_onnx_olive.parameters import (
+    MADE_BY,
+    SEARCHED_UNASKED,
+    made_by,
+    parameters,
+    require_known,
+    to_config,
+)
 
 
 def checked(values: Mapping[str, Any], searching: bool) -> dict[str, Any]:
@@ -44,7 +51,7 @@ def checked(values: Mapping[str, Any], searching: bool) -> dict[str, Any]:
     found[MADE_BY] = _require_own(values.get(MADE_BY), config)
     if searching:
         unasked = [name for name, parameter in known.items() if parameter.tried and name != SEARCHED_UNASKED]
-        found = {name: PassParamDefault.DEFAULT_VALUE for name in unasked} | found
+        found = dict.fromkeys(unasked, PassParamDefault.DEFAULT_VALUE) | found
     return found
 
 
