@@ -35,8 +35,8 @@ def checked(values: Mapping[str, Any], searching: bool) -> dict[str, Any]:
     Raises:
         UsageError: A name is unknown, a value does not fit, or values exclude each other.
     """
-    require_known(values)
     known = parameters()
+    require_known(values, known, "CakeDistillation")
     lists = {
         name: value
         for name, value in values.items()

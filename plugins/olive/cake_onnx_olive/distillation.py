@@ -73,7 +73,7 @@ class CakeDistillation(Pass):
             path = _require_onnx(model)
             options = to_config(config.model_dump())
             provider = latency_provider(self.accelerator_spec)
-            result = compress(path, options, LogProgress(), latency_provider=provider)
+            result = compress(path, options, LogProgress("CakeDistillation"), latency_provider=provider)
             folder = Path(output_model_path)
             files = _write(result, folder)
             logger.info("CakeDistillation: %s", result.report.verdict)

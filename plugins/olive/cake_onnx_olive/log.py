@@ -13,9 +13,14 @@ logger = logging.getLogger("olive.cake_onnx")
 
 
 class LogProgress:
-    """Tells progress in Olive's log: a line each tenth of a stage."""
+    """Tells progress in Olive's log: a line each tenth of a stage.
 
-    def __init__(self) -> None:
+    Args:
+        who: What is at work.
+    """
+
+    def __init__(self, who: str) -> None:
+        self._who = who
         self._told: dict[str, int] = {}
 
     def __call__(self, progress: Progress) -> None:
@@ -24,7 +29,7 @@ class LogProgress:
         if tenth > self._told.get(progress.stage, -1):
             self._told[progress.stage] = tenth
             note = f", {progress.note}" if progress.note else ""
-            logger.info("CakeDistillation, %s: %d%%%s", progress.stage, 10 * tenth, note)
+            logger.info("%s, %s: %d%%%s", self._who, progress.stage, 10 * tenth, note)
 
 
 class _Forward(logging.Handler):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -70,29 +70,35 @@ def made_by(evaluation: Path | None) -> str:
     return ", ".join(parts)
 
 
-def to_config(values: Mapping[str, Any]) -> Config:
-    """The options of one run from the parameters of one pass; None means unset.
+def to_config(
+    values: Mapping[str, Any], known: Collection[str] | None = None, owner: str = "CakeDistillation"
+) -> Config:
+    """The options of one run from parameters; None means unset.
+
+    Args:
+        values: Name to value.
+        known: Names that mean something here; those of the pass if None.
+        owner: What takes them, for people.
 
     Raises:
         UsageError: A name is unknown (the nearest known one is named), or a value does not fit.
     """
-    require_known(values)
+    require_known(values, parameters() if known is None else known, owner)
     said = {field_of(name): value for name, value in values.items() if name != MADE_BY and value is not None}
-    return parse_config(said, "the parameters of CakeDistillation")
+    return parse_config(said, f"the parameters of {owner}")
 
 
-def require_known(values: Mapping[str, Any]) -> None:
+def require_known(values: Iterable[str], known: Collection[str], owner: str) -> None:
     """Refuse unknown names, which Olive would only warn of.
 
     Raises:
         UsageError: A name is unknown; the nearest known one is named.
     """
-    known = list(parameters())
     for name in values:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             raise UsageError(
-                "known parameters of CakeDistillation",
+                f"known parameters of {owner}",
                 f"`{name}`",
                 f"write `{near[0]}`" if near else f"use one of {', '.join(known)}",
             )
