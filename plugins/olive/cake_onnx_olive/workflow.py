@@ -107,22 +107,23 @@ def _parse(config: Mapping[str, Any]) -> RunConfig:
 
 def _check(parsed: RunConfig, table: OlivePackageConfig) -> None:
     """Find unknown passes, and mistakes in everything of ours, before anything long runs."""
-    for pass_configs in parsed.passes.values():
-        for one in pass_configs:
-            if one.type.rpartition(".")[2] not in table.passes:
-                known = difflib.get_close_matches(one.type, table.passes, n=1)
-                remedy = (
-                    f"write `{known[0]}`" if known else "name it in the table given with --package-config"
-                )
-                raise UsageError("known passes", f"`{one.type}`", remedy)
-            if one.type == "cakedistillation":
-                checked(one.config or {}, searching=bool(parsed.engine.search_strategy))
+    for one in (one for several in parsed.passes.values() for one in several):
+        _require_known_pass(one.type, table)
+        if one.type == "cakedistillation":
+            checked(one.config or {}, searching=bool(parsed.engine.search_strategy))
     for data in parsed.data_configs:
         if data.load_dataset_config.type == components.SAMPLES:
             require_usable(data.load_dataset_config.params)
     for evaluator in (parsed.evaluators or {}).values():
         if evaluator.type == components.EVALUATOR:
             components.AgreementEvaluator(**evaluator.type_args)
+
+
+def _require_known_pass(name: str, table: OlivePackageConfig) -> None:
+    if name.rpartition(".")[2] not in table.passes:
+        near = difflib.get_close_matches(name, table.passes, n=1)
+        remedy = f"write `{near[0]}`" if near else "give the table that has it with --package-config"
+        raise UsageError("passes of Olive's table or ours", f"`{name}`", remedy)
 
 
 def _with_fresh_evaluations(config: dict[str, Any]) -> dict[str, Any]:
@@ -137,9 +138,7 @@ def _with_fresh_evaluations(config: dict[str, Any]) -> dict[str, Any]:
 
 def _outcome(output: WorkflowOutput | None, causes: Causes) -> Outcome:
     if output is None:
-        raise RunFailedError(
-            "an account of the run", "none from Olive", "run it on this machine, without docker"
-        )
+        raise DistillationError("Olive gives no account of what it ran; run it here, without docker.")
     best = output.get_best_candidate()
     if best is None:
         code = getattr(causes.errors[0], "exit_code", None) if causes.errors else None
