@@ -86,8 +86,6 @@ def why_no_model(footprint: Footprint, causes: Causes) -> str:
             f"Olive's cache holds a failure of {', '.join(failed)} with the same parameters, "
             "and repeats it without running; set clean_cache to true once"
         )
-    if len(footprint.nodes) <= 1 and not causes.warnings:
-        return "the workflow has no pass that makes one"
     return f"Olive says: {' '.join(causes.warnings) or 'nothing about it'}"
 
 

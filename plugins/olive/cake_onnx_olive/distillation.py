@@ -88,11 +88,12 @@ class CakeDistillation(Pass):
 def latency_provider(accelerator: AcceleratorSpec) -> str | None:
     """The execution provider to time on: that of the accelerator, or None if this machine lacks it."""
     provider = accelerator.execution_provider
-    if provider is None and accelerator.accelerator_type == Device.CPU:
+    if provider is None and str(accelerator.accelerator_type).lower() == Device.CPU:
         return CPU
     if provider in get_available_providers():
         return str(provider)
-    logger.warning("CakeDistillation: latency is not measured, onnxruntime here has no %s", provider)
+    missing = provider or f"provider for {accelerator.accelerator_type}"
+    logger.warning("CakeDistillation: latency is not measured, onnxruntime here has no %s", missing)
     return None
 
 

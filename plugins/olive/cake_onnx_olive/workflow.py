@@ -107,6 +107,8 @@ def _parse(config: Mapping[str, Any]) -> RunConfig:
 
 def _check(parsed: RunConfig, table: OlivePackageConfig) -> None:
     """Find unknown passes, and mistakes in everything of ours, before anything long runs."""
+    if not parsed.passes:
+        raise UsageError("passes in the workflow", "none", "add one; to evaluate alone is for `olive run`")
     for one in (one for several in parsed.passes.values() for one in several):
         _require_known_pass(one.type, table)
         if one.type == "cakedistillation":
