@@ -75,14 +75,16 @@ class CakeDistillation(Pass):
             provider = latency_provider(self.accelerator_spec)
             result = compress(path, options, LogProgress("CakeDistillation"), latency_provider=provider)
             folder = Path(output_model_path)
-            files = _write(result, folder)
+            written = _write(result, folder)
             logger.info("CakeDistillation: %s", result.report.verdict)
-            _require_passed(result, files[1])
+            _require_passed(result, written["report.html"])
         before = model.model_attributes or {}
         # Olive itself brings the additional files of the input along.
         kept = {name: value for name, value in before.items() if name != "additional_files"}
-        ours = {ATTRIBUTE: facts(result), "additional_files": [str(file) for file in files]}
-        return ONNXModelHandler(folder, onnx_file_name="model.onnx", model_attributes=kept | ours)
+        ours = {ATTRIBUTE: facts(result), "additional_files": [str(written[name]) for name in TRAVELLING]}
+        return ONNXModelHandler(
+            folder, onnx_file_name=written["model.onnx"].name, model_attributes=kept | ours
+        )
 
 
 def latency_provider(accelerator: AcceleratorSpec) -> str | None:
@@ -130,15 +132,18 @@ def _require_onnx(model: OliveModelHandler) -> str:
     return str(model.model_path)
 
 
-def _write(result: Result, folder: Path) -> list[Path]:
-    """Write the model and what travels with it; give the paths of the latter, named by the model's hash."""
+def _write(result: Result, folder: Path) -> dict[str, Path]:
+    """Write the model and what travels with it under names that hold the model's hash; where each file is.
+
+    The model too: Olive takes a file name for a path where the current folder has a file of that name, so
+    that later passes would be given a teacher called `model.onnx` instead of the student.
+    """
     files = result.files()
     mark = hashlib.sha256(result.model).hexdigest()[:12]
-    write_atomically(folder / "model.onnx", result.model)
-    paths = [folder / f"cake-onnx-{mark}-{name}" for name in TRAVELLING]
-    for path, name in zip(paths, TRAVELLING, strict=True):
+    written = {name: folder / f"cake-onnx-{mark}-{name}" for name in ("model.onnx", *TRAVELLING)}
+    for name, path in written.items():
         write_atomically(path, files[name])
-    return paths
+    return written
 
 
 def _require_passed(result: Result, page: Path) -> None:

@@ -23,7 +23,7 @@ torch.set_num_threads(1)
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nobody looks up a name or connects to another machine: telemetry swallows its errors, so they are kept."""
+    """Nobody looks up a name or connects elsewhere: telemetry swallows its errors, so tries are kept."""
     tried: list[object] = []
     connect = socket.socket.connect
 

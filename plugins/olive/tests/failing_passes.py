@@ -1,4 +1,4 @@
-"""Passes that fail in the ways after which Olive ends with exit code 0 and no model. The failures are real."""
+"""Passes that fail, for real, in the ways after which Olive ends with exit code 0 and no model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ class _Failing(Pass):  # type: ignore[misc]  # Olive ships no types
     def _default_config(cls, accelerator_spec: Any) -> dict[str, Any]:
         return {}
 
-    def _run_for_config(self, model: ONNXModelHandler, config: Any, output_model_path: str) -> ONNXModelHandler:
+    def _run_for_config(
+        self, model: ONNXModelHandler, config: Any, output_model_path: str
+    ) -> ONNXModelHandler:
         type(self).runs += 1
         self.fail(Path(model.model_path))
         return model

@@ -45,13 +45,15 @@ def test_agreement_on_data_of_the_user_is_what_onnxruntime_says(fixtures: Path) 
 
 
 def test_other_metrics_stay_olives(moons: Path) -> None:
-    latency = {"name": "latency", "type": "latency", "sub_types": [{"name": "avg"}]}
+    latency: dict[str, Any] = {"name": "latency", "type": "latency", "sub_types": [{"name": "avg"}]}
     latency["data_config"] = {
         "name": "dummy",
         "type": "DummyDataContainer",
         "load_dataset_config": {"params": {"input_shapes": [[1, 2]], "input_names": ["X"], "max_samples": 1}},
     }
-    evaluator = OliveEvaluatorConfig(type="CakeAgreement", type_args={"teacher": str(moons)}, metrics=[latency])
+    evaluator = OliveEvaluatorConfig(
+        type="CakeAgreement", type_args={"teacher": str(moons)}, metrics=[latency]
+    )
     handler = ONNXModelHandler(moons)
     found = evaluator.create_evaluator(handler).evaluate(handler, evaluator.metrics).root
     assert found["latency-avg"].value > 0
@@ -60,7 +62,9 @@ def test_other_metrics_stay_olives(moons: Path) -> None:
 @pytest.mark.parametrize(("name", "sub_type"), [("accuracy", "accuracy_score"), ("agreement", "f1_score")])
 def test_agreement_goes_by_no_other_name(name: str, sub_type: str, moons: Path) -> None:
     metric = {"name": name, "type": "accuracy", "sub_types": [{"name": sub_type}]}
-    evaluator = OliveEvaluatorConfig(type="CakeAgreement", type_args={"teacher": str(moons)}, metrics=[metric])
+    evaluator = OliveEvaluatorConfig(
+        type="CakeAgreement", type_args={"teacher": str(moons)}, metrics=[metric]
+    )
     handler = ONNXModelHandler(moons)
     with pytest.raises(DistillationError, match="to be called `agreement`"):
         evaluator.create_evaluator(handler).evaluate(handler, evaluator.metrics)

@@ -33,18 +33,13 @@ def test_a_table_of_the_user_is_added_to(tmp_path: Path) -> None:
     assert list(theirs["passes"]) == ["Theirs"]
 
 
-def test_olives_own_command_runs_it(
-    workflow: Callable[..., Workflow], moons: Path, tmp_path: Path
-) -> None:
+def test_olives_own_command_runs_it(workflow: Callable[..., Workflow], moons: Path, tmp_path: Path) -> None:
     given = workflow(**judged(moons, user_script=components.__file__))
     (tmp_path / "workflow.json").write_text(json.dumps(given))
-    with (tmp_path / "table.json").open("w") as file:
-        done = subprocess.run(
-            [sys.executable, "-m", "cake_onnx_olive", "package-config"], stdout=file, check=False
-        )
-    assert done.returncode == 0
-    olive = Path(sys.executable).with_name("olive")
-    command = [olive, "run", "--config", tmp_path / "workflow.json", "--package-config", tmp_path / "table.json"]
+    table = [sys.executable, "-m", "cake_onnx_olive", "package-config"]
+    (tmp_path / "table.json").write_bytes(subprocess.run(table, stdout=subprocess.PIPE, check=True).stdout)
+    olive = str(Path(sys.executable).with_name("olive"))
+    command = [olive, "run", "--config", "workflow.json", "--package-config", "table.json"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "out" / "model.onnx").is_file()

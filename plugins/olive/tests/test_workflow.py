@@ -29,11 +29,12 @@ def command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[...,
         path, table = tmp_path / "workflow.json", tmp_path / "table.json"
         path.write_text(json.dumps(workflow))
         table.write_text(json.dumps(package_config(package_config() | {"passes": with_failures()})))
-        with pytest.raises(SystemExit) as raised:
+        code: int | str | None = 0
+        try:
             main(["run", str(path), "--package-config", str(table), *more])
-            sys.exit(0)
+        except SystemExit as ended:
+            code = ended.code
         said = capsys.readouterr()
-        code = raised.value.code
         assert isinstance(code, int)
         return code, said.out, said.err
 
@@ -81,7 +82,9 @@ def test_where_olive_ends_with_0_and_no_model_the_command_ends_with_4(
     broken = workflow({"broken": {"type": name}}, log_severity_level=level)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "model.onnx").write_bytes(b"of a run before")
-    alone = run(copy.deepcopy(broken), package_config={"passes": with_failures()})  # Olive changes what it is given
+    alone = run(
+        copy.deepcopy(broken), package_config={"passes": with_failures()}
+    )  # Olive changes what it is given
     assert not alone.has_output_model()
 
     code, out, error = command(broken | {"cache_dir": str(tmp_path / "fresh")})
@@ -97,13 +100,17 @@ def test_a_failure_that_olive_remembers_is_told(workflow: Build) -> None:
     with pytest.raises(DistillationError, match="OlivePassError"):
         run_workflow(broken, table)
     runs = RefusedByOlive.runs
-    with pytest.raises(DistillationError, match=r"cache holds a failure of refusedbyolive .* set clean_cache") as raised:
+    with pytest.raises(
+        DistillationError, match=r"cache holds a failure of refusedbyolive .* set clean_cache"
+    ) as raised:
         run_workflow(broken, table)
     assert raised.value.exit_code == 4
     assert RefusedByOlive.runs == runs
 
 
-def test_out_of_memory_in_our_own_pass_ends_olive_itself(workflow: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_in_our_own_pass_ends_olive_itself(
+    workflow: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import torch
 
     # The allocation fails for real; only its place is arranged.
@@ -112,7 +119,9 @@ def test_out_of_memory_in_our_own_pass_ends_olive_itself(workflow: Build, monkey
         run(workflow(), package_config=package_config())
 
 
-def test_a_gate_of_the_pass_ends_with_1(command: Callable[..., tuple[int, str, str]], workflow: Build) -> None:
+def test_a_gate_of_the_pass_ends_with_1(
+    command: Callable[..., tuple[int, str, str]], workflow: Build
+) -> None:
     code, out, error = command(workflow({"distil": distil(compression=20, min_agreement=1)}))
     assert (code, out) == (1, "")
     assert "expected agreement on held-out samples >= 100.00%" in error.splitlines()[-1]
@@ -186,7 +195,9 @@ def test_a_teacher_that_cannot_be_distilled_ends_with_3(
     y = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["n", 1])
     node = onnx.helper.make_node("ReduceMean", ["x"], ["y"], axes=[1], keepdims=1)
     graph = onnx.helper.make_graph([node], "regressor", [x], [y])
-    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8), moons)
+    onnx.save(
+        onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8), moons
+    )
     code, _, error = command(workflow())
     assert code == 3, error
 
