@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -87,6 +88,21 @@ def why_no_model(footprint: Footprint, causes: Causes) -> str:
             "and repeats it without running; set clean_cache to true once"
         )
     return f"Olive says: {' '.join(causes.warnings) or 'nothing about it'}"
+
+
+def mistaken_files(footprint: Footprint) -> list[str]:
+    """Files of the current folder that Olive took for the outputs of passes.
+
+    Olive 0.13 makes every string of a model's configuration that names an existing file an absolute path,
+    also the name that a model has inside its own folder. Whatever used that model then used the other file.
+    """
+    used = {node.parent_model_id for node in footprint.nodes.values()}
+    names = [
+        ((node.model_config_data or {}).get("config") or {}).get("onnx_file_name")
+        for model_id, node in footprint.nodes.items()
+        if model_id in used or node.metrics is not None
+    ]
+    return sorted({name for name in names if name and not Path(name).is_absolute() and Path(name).exists()})
 
 
 def told(error: BaseException) -> str:

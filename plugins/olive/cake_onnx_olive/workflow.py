@@ -16,7 +16,7 @@ from olive.workflows.run.config import RunConfig
 
 from cake_onnx.errors import UsageError
 from cake_onnx_olive import components
-from cake_onnx_olive.causes import Causes, listening, told, why_no_model
+from cake_onnx_olive.causes import Causes, listening, mistaken_files, told, why_no_model
 from cake_onnx_olive.checking import checked
 from cake_onnx_olive.distillation import ATTRIBUTE
 from cake_onnx_olive.errors import DistillationError, GateError, ending_the_run
@@ -141,6 +141,12 @@ def _with_fresh_evaluations(config: dict[str, Any]) -> dict[str, Any]:
 def _outcome(output: WorkflowOutput | None, causes: Causes) -> Outcome:
     if output is None:
         raise DistillationError("Olive gives no account of what it ran; run it here, without docker.")
+    mistaken = ", ".join(mistaken_files(output.footprint))
+    if mistaken:
+        raise DistillationError(
+            f"Olive took {mistaken} in the current folder for the output of a pass, which has the same name, "
+            "and used it from there on. Rename it, and set clean_cache to true once."
+        )
     best = output.get_best_candidate()
     if best is None:
         code = getattr(causes.errors[0], "exit_code", None) if causes.errors else None

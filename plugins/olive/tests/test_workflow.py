@@ -227,3 +227,24 @@ def test_help_needs_no_olive() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "CONFIG" in done.stdout
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_file_that_olive_mistakes_for_the_output_of_a_pass_ends_with_4(
+    beside: bool, workflow: Build, moons: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if beside:
+        moons.rename("model.onnx")
+        moons = Path("model.onnx")
+    fix = {"type": "DynamicToFixedShape", "dim_param": ["N"], "dim_value": [1]}
+    source = {"type": "OnnxModel", "model_path": str(moons)}
+    given = workflow({"distil": distil(), "fix": fix}, input_model=source, **judged(moons))
+    if not beside:
+        assert run_workflow(given).metrics["size-bytes"] < moons.stat().st_size
+        return
+    with pytest.raises(DistillationError, match=r"Olive took model\.onnx in the current folder") as raised:
+        run_workflow(given)
+    assert raised.value.exit_code == 4
+    measured = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert measured["size-bytes"]["value"] == moons.stat().st_size, "the teacher was measured"
