@@ -78,12 +78,11 @@ class CakeDistillation(Pass):
             written = _write(result, folder)
             logger.info("CakeDistillation: %s", result.report.verdict)
             _require_passed(result, written["report.html"])
-        before = model.model_attributes or {}
         # Olive itself brings the additional files of the input along.
-        kept = {name: value for name, value in before.items() if name != "additional_files"}
         ours = {ATTRIBUTE: facts(result), "additional_files": [str(written[name]) for name in TRAVELLING]}
+        attributes = {**(model.model_attributes or {}), **ours}
         return ONNXModelHandler(
-            folder, onnx_file_name=written["model.onnx"].name, model_attributes=kept | ours
+            folder, onnx_file_name=written["model.onnx"].name, model_attributes=attributes
         )
 
 

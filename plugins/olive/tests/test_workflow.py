@@ -78,6 +78,7 @@ def test_where_olive_ends_with_0_and_no_model_the_command_ends_with_4(
     command: Callable[..., tuple[int, str, str]],
     workflow: Build,
     tmp_path: Path,
+    olives_log: list[str],
 ) -> None:
     broken = workflow({"broken": {"type": name}}, log_severity_level=level)
     (tmp_path / "out").mkdir()
@@ -87,8 +88,14 @@ def test_where_olive_ends_with_0_and_no_model_the_command_ends_with_4(
     )  # Olive changes what it is given
     assert not alone.has_output_model()
 
+    olives_log.clear()
+
     code, out, error = command(broken | {"cache_dir": str(tmp_path / "fresh")})
     assert code == 4
+    shown = [
+        line for line in olives_log if "run failed" in line or "run_pass failed" in line or "pruned" in line
+    ]
+    assert bool(shown) == (level == 1), "the log shows what its level lets through"
     assert out == ""
     assert error.splitlines()[-1].startswith("cake-onnx-olive: no output model: ")
     assert cause in error.splitlines()[-1]
