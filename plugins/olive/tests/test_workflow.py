@@ -216,6 +216,18 @@ def test_a_search_of_which_every_point_fails_the_gate_ends_with_1(workflow: Buil
     assert raised.value.exit_code == GateError.exit_code == 1
 
 
+def test_an_interrupt_ends_with_130(
+    command: Callable[..., tuple[int, str, str]], workflow: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cake_onnx_olive.distillation.compress", interrupted)
+    code, out, error = command(workflow())
+    assert (code, out) == (130, "")
+    assert "interrupted" in error.splitlines()[-1]
+
+
 def test_the_installed_command_keeps_stdout_for_the_result(workflow: Build, tmp_path: Path) -> None:
     path = tmp_path / "workflow.json"
     path.write_text(json.dumps(workflow()))
