@@ -54,6 +54,18 @@ class AgreementEvaluator(OnnxEvaluator):
             self._teacher = Path(teacher)
             self._config = to_config(options, OPTIONS, NAME)
 
+    @classmethod
+    def require_usable(cls, arguments: dict[str, Any], metrics: list[Metric]) -> None:
+        """Check arguments and metrics without measuring anything.
+
+        Raises:
+            DistillationError: A parameter is unknown, a value does not fit, or a metric is written wrongly.
+        """
+        cls(**arguments)
+        with ending_the_run():
+            for metric in metrics:
+                is_ours(metric)
+
     def evaluate(
         self,
         model: OliveModelHandler,

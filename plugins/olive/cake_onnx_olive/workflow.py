@@ -118,7 +118,7 @@ def _check(parsed: RunConfig, table: OlivePackageConfig) -> None:
             require_usable(data.load_dataset_config.params)
     for evaluator in (parsed.evaluators or {}).values():
         if evaluator.type == components.EVALUATOR:
-            components.AgreementEvaluator(**evaluator.type_args)
+            components.AgreementEvaluator.require_usable(evaluator.type_args, evaluator.metrics)
 
 
 def _require_known_pass(name: str, table: OlivePackageConfig) -> None:

@@ -18,6 +18,7 @@ from cake_onnx_olive import DistillationError, GateError, package_config, run_wo
 from cake_onnx_olive.cli import main
 
 Build = Callable[..., Workflow]
+MISNAMED = {"name": "accuracy", "type": "accuracy", "sub_types": [{"name": "accuracy_score"}]}
 SEARCH = {"execution_order": "joint", "sampler": "sequential"}
 
 
@@ -163,6 +164,10 @@ def test_a_changed_evaluator_is_not_answered_from_olives_cache(
         ({"passes": {"distil": distil(compression="many")}}, "`compression`"),
         ({"evaluators": {"alike": {"type": "CakeAgreement", "metrics": []}}}, "`teacher` in CakeAgreement"),
         ({"evaluators": {"alike": {"type": "CakeAgreement", "teacher": "x", "sed": 1}}}, "Write `seed`"),
+        (
+            {"evaluators": {"alike": {"type": "CakeAgreement", "teacher": "x", "metrics": [MISNAMED]}}},
+            "to be called `agreement`",
+        ),
         ({"evaluators": {"alike": {"type": "NoSuchEvaluator"}}}, "NoSuchEvaluator"),
         (
             {"data_configs": [{"name": "d", "load_dataset_config": {"type": "cake_samples", "n": 3}}]},
