@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cake_onnx_olive.errors import DistillationError
+from cake_onnx_olive.errors import DistillationError, ending_the_run
 
 if TYPE_CHECKING:
     from cake_onnx_olive.workflow import Outcome
@@ -54,7 +54,9 @@ def show_table(package_config: Path | None) -> None:
     """Print the table for `olive run --package-config`: every installed pass, and ours."""
     from cake_onnx_olive.registration import package_config_text
 
-    click.echo(package_config_text(package_config), nl=False)
+    with ending_the_run():
+        text = package_config_text(package_config)
+    click.echo(text, nl=False)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -10,6 +10,9 @@ from typing import Any
 from olive.common.config_utils import load_config_file
 from olive.package_config import OlivePackageConfig
 
+from cake_onnx.errors import UsageError
+from cake_onnx_olive.causes import told
+
 #: Our rows of Olive's table of passes.
 PASSES: Mapping[str, Mapping[str, Any]] = {
     "CakeDistillation": {
@@ -28,10 +31,17 @@ def package_config(base: str | Path | Mapping[str, Any] | None = None) -> dict[s
 
     Args:
         base: The table to add to, or its file; Olive's own, as installed, if None.
+
+    Raises:
+        UsageError: The base is no such table.
     """
     if base is None:
         base = OlivePackageConfig.get_default_config_path()
-    table = dict(base) if isinstance(base, Mapping) else load_config_file(base)
+    try:
+        table = dict(base) if isinstance(base, Mapping) else load_config_file(base)
+        OlivePackageConfig.model_validate(table)
+    except (OSError, ValueError) as error:
+        raise UsageError("a table of passes, as .json or .yaml", told(error), "mend the file") from error
     return {**table, "passes": {**table.get("passes", {}), **{k: dict(v) for k, v in PASSES.items()}}}
 
 

@@ -198,6 +198,20 @@ def test_a_file_that_is_no_workflow_ends_with_2(
     assert "expected" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("content", ["{", "[1]", '{"passes": {"Theirs": {}}}'])
+def test_a_table_that_is_none_ends_with_2(
+    content: str, workflow: Build, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, path = tmp_path / "table.json", tmp_path / "workflow.json"
+    table.write_text(content)
+    path.write_text(json.dumps(workflow()))
+    for words in (["run", str(path)], ["package-config"]):
+        with pytest.raises(SystemExit) as raised:
+            main([*words, "--package-config", str(table)])
+        assert raised.value.code == 2
+        assert "expected a table of passes" in capsys.readouterr().err
+
+
 def test_a_teacher_that_cannot_be_distilled_ends_with_3(
     command: Callable[..., tuple[int, str, str]], workflow: Build, moons: Path
 ) -> None:
