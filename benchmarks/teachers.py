@@ -28,7 +28,8 @@ from cake_onnx.config import Config
 from cake_onnx.devices import processor_name
 from cake_onnx.graph.runtime import open_session, probabilities, scores
 from cake_onnx.methods.lesson import choose_student, prepare_lesson
-from cake_onnx.methods.rounds import RoundSettings, train_in_rounds
+from cake_onnx.methods.rounds import train_in_rounds
+from cake_onnx.methods.settings import RoundSettings
 from cake_onnx.methods.training import Lesson
 from cake_onnx.pipeline import compress, export
 from cake_onnx.priors import UniformPrior

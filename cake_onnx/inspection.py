@@ -15,7 +15,7 @@ from cake_onnx.graph.reference import open_reference
 from cake_onnx.graph.signature import read_signature
 from cake_onnx.graph.trace import trace
 from cake_onnx.methods.lesson import choose_student, prepare_lesson
-from cake_onnx.methods.rounds import RoundSettings
+from cake_onnx.methods.settings import RoundSettings
 from cake_onnx.methods.wishes import settle_size
 from cake_onnx.priors import build_prior, probe_scale
 from cake_onnx.teacher import Teacher, load_teacher

@@ -14,7 +14,7 @@ from cake_onnx.evaluation import load_evaluation
 from cake_onnx.graph.check import Parity
 from cake_onnx.graph.export import check_export, export_student
 from cake_onnx.graph.runtime import open_session
-from cake_onnx.judge import Side, Verdict, judge
+from cake_onnx.judge import CPU, Side, Verdict, judge
 from cake_onnx.methods.held_out import held_out_suites
 from cake_onnx.methods.lesson import choose_student, prepare_lesson, provenance
 from cake_onnx.methods.paper import train_as_published
@@ -57,12 +57,28 @@ class Result:
         """True when every gate held."""
         return self.report.passed
 
+    def files(self) -> dict[str, bytes]:
+        """Everything that a run leaves, file name to content."""
+        # The page needs its template engine and the plots; who only wants the model need not wait for them.
+        from cake_onnx.report.card import render_card
+        from cake_onnx.report.html import render_html
+        from cake_onnx.report.model import to_json
+
+        return {
+            "model.onnx": self.model,
+            "report.json": to_json(self.report).encode(),
+            "report.html": render_html(self.report, self.pictures).encode(),
+            "MODEL_CARD.md": render_card(self.report).encode(),
+            "config.toml": to_toml(self.config).encode(),
+        }
+
 
 def compress(
     path: str | Path,
     config: Config | None = None,
     report: tell.Report = tell.silent,
     checkpoints: Checkpoints | None = None,
+    latency_provider: str | None = CPU,
 ) -> Result:
     """Make a smaller classifier that behaves like the one in `path`, without data.
 
@@ -73,6 +89,7 @@ def compress(
         config: Options; the defaults fit every teacher.
         report: Called at every step forward.
         checkpoints: Where the state is left between rounds, so that a broken run can go on.
+        latency_provider: onnxruntime's execution provider to time teacher and student on; None times nothing.
 
     Raises:
         UsageError: The path or an option cannot be used as given.
@@ -85,7 +102,7 @@ def compress(
     teacher = load_teacher(Path(path), config.input_range, config.mean, config.std)
     evaluation = load_evaluation(config.eval, teacher.input, teacher.output.classes) if config.eval else None
     kept = SharedCheckpoints(checkpoints or NoCheckpoints(), ranks())
-    config = size(teacher, config, kept)
+    config = size(teacher, config, kept, latency_provider)
     student = choose_student(teacher, config)
     lesson, prior_reason = prepare_lesson(teacher, student, config)
     config = plan(config, lesson, kept)
@@ -112,7 +129,7 @@ def compress(
     )
     original = Side(teacher.data, teacher.session, teacher.input, teacher.output)
     copy = replace(original, model=model, session=open_session(model))
-    verdict = judge(original, copy, suites, evaluation, config.min_agreement, report)
+    verdict = judge(original, copy, suites, evaluation, config.min_agreement, report, latency_provider)
     clock.lap("judge")
 
     story = _tell(teacher, student, lesson, prior_reason, config, training, model, parity, verdict, clock)
@@ -139,7 +156,9 @@ def assist(path: str | Path, config: Config, report: tell.Report = tell.silent) 
     train(lesson, plan(config, lesson, kept), report, kept)
 
 
-def size(teacher: Teacher, config: Config, checkpoints: Checkpoints) -> Config:
+def size(
+    teacher: Teacher, config: Config, checkpoints: Checkpoints, latency_provider: str | None = CPU
+) -> Config:
     """Turn a wish for bytes or for time into a size; the first rank, or an earlier start, has settled it.
 
     Raises:
@@ -149,7 +168,7 @@ def size(teacher: Teacher, config: Config, checkpoints: Checkpoints) -> Config:
         return config
     together, saved = ranks(), checkpoints.load()
     if together.first:
-        config = settle_size(teacher, config, saved[1].get("size") if saved else None)
+        config = settle_size(teacher, config, saved[1].get("size") if saved else None, latency_provider)
     return Config.model_validate_json(together.from_first(config.model_dump_json().encode()))
 
 

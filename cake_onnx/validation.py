@@ -14,7 +14,7 @@ from cake_onnx.evaluation import load_evaluation
 from cake_onnx.graph.load import LoadedModel, load_model
 from cake_onnx.graph.reference import open_reference
 from cake_onnx.graph.signature import read_signature
-from cake_onnx.judge import Side, Suite, judge
+from cake_onnx.judge import CPU, Side, Suite, judge
 from cake_onnx.methods.held_out import held_out_suites
 from cake_onnx.methods.lesson import fitting_part
 from cake_onnx.priors import TabularPrior, UniformPrior, build_prior
@@ -32,7 +32,13 @@ class _Opened:
     changes: tuple[str, ...]
 
 
-def validate(teacher: Path, student: Path, config: Config, report: tell.Report = tell.silent) -> Report:
+def validate(
+    teacher: Path,
+    student: Path,
+    config: Config,
+    report: tell.Report = tell.silent,
+    latency_provider: str | None = CPU,
+) -> Report:
     """Compare two classifiers in onnxruntime.
 
     Args:
@@ -40,6 +46,7 @@ def validate(teacher: Path, student: Path, config: Config, report: tell.Report =
         student: The file that is judged.
         config: Input range, prior, evaluation data, gate, device and seed are read.
         report: Called at every step forward.
+        latency_provider: onnxruntime's execution provider to time both on; None times nothing.
 
     Raises:
         UsageError: A path or an option cannot be used as given, or the two take or say different things.
@@ -53,7 +60,9 @@ def validate(teacher: Path, student: Path, config: Config, report: tell.Report =
     evaluation = load_evaluation(config.eval, spec, output.classes) if config.eval else None
     suites, prior, named = _suites(teacher, first, config)
     report(tell.Progress("read", 1, 1))
-    verdict = judge(first.side, second.side, suites, evaluation, config.min_agreement, report)
+    verdict = judge(
+        first.side, second.side, suites, evaluation, config.min_agreement, report, latency_provider
+    )
     run = Run(None, 0, 0.0, (), {"judge": time.perf_counter() - start}, config.seed, "onnxruntime, cpu")
     return assemble(
         teacher=Subject.of_file(first.file), student=Subject.of_file(second.file),

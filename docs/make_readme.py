@@ -23,7 +23,7 @@ from cake_onnx.cli.options import default_of, metavar_of
 from cake_onnx.config import Config, flag_of
 from cake_onnx.diffuse import Diffusion, Published
 from cake_onnx.distill import Distillation, PublishedDistillation
-from cake_onnx.methods.rounds import Narrowing, RoundSettings
+from cake_onnx.methods.settings import Narrowing, RoundSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 _WIDTH = 96
@@ -36,7 +36,7 @@ def options_table() -> str:
     for name, field in Config.model_fields.items():
         flag = flag_of(name) if field.annotation is bool else f"{flag_of(name)} {metavar_of(name)}"
         rows.append((f"`{flag}`", default_of(field), field.description or ""))
-    return _table(rows)
+    return table(rows)
 
 
 def switches_table() -> str:
@@ -50,7 +50,7 @@ def switches_table() -> str:
     rows = [("option", "of", "what it does")]
     for (shown, text), names in commands_of.items():
         rows.append((shown, "all" if len(names) == len(group.commands) else ", ".join(names), text))
-    return _table(rows)
+    return table(rows)
 
 
 def help_text() -> str:
@@ -103,7 +103,8 @@ def stale() -> dict[Path, str]:
     return {path: text for path, text in wanted.items() if path.read_text("utf-8") != text}
 
 
-def _table(rows: Sequence[tuple[str, ...]]) -> str:
+def table(rows: Sequence[tuple[str, ...]]) -> str:
+    """Rows as a table of Markdown, the first being its head."""
     lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     lines.insert(1, "|---" * len(rows[0]) + "|")
     return "\n".join(lines) + "\n"

@@ -9,7 +9,8 @@ from typing import Any
 
 from cake_onnx.diffuse import Published
 from cake_onnx.methods.paper import train_as_published
-from cake_onnx.methods.rounds import RoundSettings, train_in_rounds
+from cake_onnx.methods.rounds import train_in_rounds
+from cake_onnx.methods.settings import RoundSettings
 from cake_onnx.methods.training import Lesson, Training
 from cake_onnx.priors import UniformPrior
 from cake_onnx.progress import Report

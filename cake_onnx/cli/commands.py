@@ -17,7 +17,6 @@ from cake_onnx.errors import UnsupportedTeacherError, UsageError
 
 if TYPE_CHECKING:
     from cake_onnx.config import Config
-    from cake_onnx.pipeline import Result
     from cake_onnx.ranks import Ranks
     from cake_onnx.report.model import Report
     from cake_onnx.workspace import Workspace
@@ -125,7 +124,7 @@ def _run(workspace: Workspace, config: Config, as_json: bool, quiet: bool) -> in
     try:
         with Display(quiet) as display:
             result = run(workspace.model, config, display, FileCheckpoints(workspace.work))
-        workspace.finish(_files(result))
+        workspace.finish(result.files())
     except KeyboardInterrupt:
         note(_how_to_resume(workspace))
         raise
@@ -204,21 +203,6 @@ def validate(teacher: Path, student: Path, as_json: bool, quiet: bool, **given: 
         report = run(teacher, student, collect(given, None), display)
     _tell_result(report, None, as_json, quiet)
     return 0 if report.passed else 1
-
-
-def _files(result: Result) -> dict[str, bytes]:
-    from cake_onnx.config import to_toml
-    from cake_onnx.report.card import render_card
-    from cake_onnx.report.html import render_html
-    from cake_onnx.report.model import to_json
-
-    return {
-        "model.onnx": result.model,
-        "report.json": to_json(result.report).encode(),
-        "report.html": render_html(result.report, result.pictures).encode(),
-        "MODEL_CARD.md": render_card(result.report).encode(),
-        "config.toml": to_toml(result.config).encode(),
-    }
 
 
 def _tell_result(report: Report, folder: Path | None, as_json: bool, quiet: bool) -> None:

@@ -2,9 +2,10 @@
 
 from cake_onnx.judge.comparison import Comparison, Side, asker, compare, decision_grid
 from cake_onnx.judge.suites import Suite
-from cake_onnx.judge.verdict import Gate, LabelledResult, Verdict, judge
+from cake_onnx.judge.verdict import CPU, Gate, LabelledResult, Verdict, judge
 
 __all__ = [
+    "CPU",
     "Comparison",
     "Gate",
     "LabelledResult",

@@ -13,6 +13,8 @@ from cake_onnx.graph.runtime import Latency, latency, open_session
 from cake_onnx.judge.comparison import Comparison, Side, asker, compare
 from cake_onnx.judge.suites import Suite
 
+CPU = "CPUExecutionProvider"
+#: Threads of one operator on the CPU; 0 elsewhere, where the number is the provider's own business.
 LATENCY_THREADS = 1
 
 
@@ -44,9 +46,10 @@ class Verdict:
     Attributes:
         comparisons: The user's data first, if there is any; then held-out samples; the noise baseline last.
         accuracy: Only with the user's labels.
-        teacher_latency: Per batch size.
+        teacher_latency: Per batch size; empty where it was not measured.
         student_latency: Per batch size.
         gates: What had to hold.
+        latency_provider: onnxruntime's name of the execution provider that was timed.
     """
 
     comparisons: tuple[Comparison, ...]
@@ -54,6 +57,12 @@ class Verdict:
     teacher_latency: tuple[Latency, ...]
     student_latency: tuple[Latency, ...]
     gates: tuple[Gate, ...]
+    latency_provider: str = CPU
+
+    @property
+    def latency_threads(self) -> int:
+        """Threads of one operator while timed; 0 leaves the number to the provider."""
+        return LATENCY_THREADS if self.latency_provider == CPU else 0
 
     @property
     def leading(self) -> Comparison:
@@ -68,6 +77,7 @@ def judge(
     evaluation: Evaluation | None = None,
     min_agreement: float | None = None,
     report: tell.Report = tell.silent,
+    latency_provider: str | None = CPU,
 ) -> Verdict:
     """Judge a student against its teacher, or any two models of one shape and number of classes.
 
@@ -78,6 +88,11 @@ def judge(
         evaluation: The user's data, or None; it comes first and decides the gate.
         min_agreement: Lowest acceptable agreement, or None for no gate.
         report: Called after each suite.
+        latency_provider: Execution provider to time both on, or None to time nothing. Agreement is always
+            judged on the CPU.
+
+    Raises:
+        UsageError: The provider is not there.
     """  # fmt: skip
     asked = [*([Suite("your data", "user", evaluation.x)] if evaluation else []), *suites]
     comparisons = []
@@ -88,17 +103,21 @@ def judge(
                 "judge", index + 1, len(asked) + 1, f"{suite.name}: {comparisons[-1].agreement:.1%}"
             )
         )
-    times = [
-        tuple(latency(open_session(side.model, threads=LATENCY_THREADS), side.input))
-        for side in (teacher, student)
-    ]
+    times = [_time(side, latency_provider) for side in (teacher, student)]
     report(
         tell.Progress("judge", len(asked) + 1, len(asked) + 1, f"agreement {comparisons[0].agreement:.1%}")
     )
     return Verdict(
         tuple(comparisons), _accuracy(evaluation, comparisons[0]), times[0], times[1],
-        _gates(comparisons[0], min_agreement),
+        _gates(comparisons[0], min_agreement), latency_provider or CPU,
     )  # fmt: skip
+
+
+def _time(side: Side, provider: str | None) -> tuple[Latency, ...]:
+    if provider is None:
+        return ()
+    threads = LATENCY_THREADS if provider == CPU else None
+    return tuple(latency(open_session(side.model, provider, threads), side.input))
 
 
 def _accuracy(evaluation: Evaluation | None, comparison: Comparison) -> LabelledResult | None:

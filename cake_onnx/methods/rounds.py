@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from cake_onnx import progress as tell
 from cake_onnx.bank import Bank, Samples, storage_type
 from cake_onnx.devices import generator
-from cake_onnx.diffuse import Diffusion, diffuse, draw_wanted
+from cake_onnx.diffuse import diffuse, draw_wanted
 from cake_onnx.distill import (
     Apprentice,
     Comparable,
@@ -25,69 +25,10 @@ from cake_onnx.distill import (
 from cake_onnx.errors import RunFailedError, UsageError
 from cake_onnx.graph.taps import Taps
 from cake_onnx.losses import logit_spread
+from cake_onnx.methods.settings import RoundSettings
 from cake_onnx.methods.sharing import pack
 from cake_onnx.methods.training import Checkpoints, Lesson, NoCheckpoints, Point, Training
 from cake_onnx.ranks import Ranks
-
-
-@dataclass(frozen=True)
-class Narrowing:
-    """How a student that starts as the teacher becomes small.
-
-    Attributes:
-        share: Part of the run, from its start, in which channels go.
-        notches: Times at which some of them go, evenly spread.
-        rate_factor: Learning rate over that of a student that starts from scratch.
-        samples: Samples on which channels are weighed, half from the pool and half from the bank.
-    """
-
-    share: float = 0.5
-    notches: int = 40
-    rate_factor: float = 0.5
-    samples: int = 256
-
-    def notches_by(self, done: float) -> int:
-        """Notches that are due when `done` of the run is done, [0, 1]."""
-        return math.floor(min(1.0, done / self.share) * self.notches)
-
-
-@dataclass(frozen=True)
-class RoundSettings:
-    """The defaults of `--method rounds`.
-
-    Attributes:
-        samples: Samples diffused a round; 0 leaves the boundary out, which is the baseline.
-        group: Samples of a contrastive group; fewer where there are fewer classes.
-        replay: Share of them that start from the bank, once there is one; the others start from the pool.
-        pool: Most prior samples held, all drawn at the start.
-        refresh: Prior samples drawn anew each round; they take the places of random ones.
-        pool_elements: Most numbers in the pool, which shortens it for large inputs.
-        bank: Most samples kept.
-        bank_elements: Most numbers in the bank.
-        diffusion: How samples travel.
-        distillation: How the student learns.
-        narrowing: How a student that starts as the teacher becomes small.
-    """
-
-    samples: int = 250
-    group: int = 10
-    replay: float = 0.5
-    pool: int = 20_000
-    refresh: int = 100
-    pool_elements: int = 24_000_000
-    bank: int = 100_000
-    bank_elements: int = 200_000_000
-    diffusion: Diffusion = field(default_factory=Diffusion)
-    distillation: Distillation = field(default_factory=Distillation)
-    narrowing: Narrowing = field(default_factory=Narrowing)
-
-    @property
-    def passes(self) -> float:
-        """Teacher passes of one round: every step one, and a half for each label."""
-        return (
-            self.samples * (self.diffusion.steps + 0.5)
-            + 0.5 * self.distillation.steps * self.distillation.batch
-        )
 
 
 class Rounds:

@@ -6,7 +6,8 @@ import copy
 import time
 from dataclasses import replace
 
-from cake_onnx.methods.rounds import Rounds, RoundSettings
+from cake_onnx.methods.rounds import Rounds
+from cake_onnx.methods.settings import RoundSettings
 from cake_onnx.methods.training import Lesson
 
 _TIMED_ROUNDS = 3

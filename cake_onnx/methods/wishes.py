@@ -17,7 +17,7 @@ from cake_onnx.errors import UnsupportedTeacherError, UsageError
 from cake_onnx.graph.channels import Goal
 from cake_onnx.graph.export import export_student
 from cake_onnx.graph.runtime import latency, open_session
-from cake_onnx.judge.verdict import LATENCY_THREADS
+from cake_onnx.judge.verdict import CPU, LATENCY_THREADS
 from cake_onnx.methods.lesson import choose_student, provenance
 from cake_onnx.priors import build_prior
 from cake_onnx.students.like_teacher import NAME, LikeTeacher
@@ -36,17 +36,18 @@ _SECONDS = 0.1
 """Of one turn of one model, about."""
 _SAMPLES = 64
 """On which channels of a candidate are weighed."""
-_CPU = "CPUExecutionProvider"
 
 
-def settle_size(teacher: Teacher, config: Config, settled: int | None = None, provider: str = _CPU) -> Config:
+def settle_size(
+    teacher: Teacher, config: Config, settled: int | None = None, provider: str | None = CPU
+) -> Config:
     """The options with `compression` or `max_operations` in place of a wish.
 
     Args:
         teacher: Whose student it will be.
         config: Options, with a wish or without.
         settled: What an interrupted run settled on, so that this one goes on with it.
-        provider: onnxruntime's name of the execution provider on which time is taken.
+        provider: onnxruntime's name of the execution provider on which time is taken, None where it has none.
 
     Raises:
         UsageError: The wish cannot be fulfilled; the message says what can.
@@ -60,6 +61,8 @@ def settle_size(teacher: Teacher, config: Config, settled: int | None = None, pr
         most = config.max_size
         size = _largest(span, lambda size: len(_candidate(teacher, span.settled(size))), most)
         return span.settled(_possible(size, f"{most:,} bytes", "{:,.0f} bytes", "--max-size {:.0f}"))
+    if provider is None:
+        raise UsageError("a provider to take time on, for --max-latency-ratio", "none", "use --compression")
     ratio, timed = config.max_latency_ratio or 1.0, _Stopwatch(teacher, config.latency_batch, provider)
     size = _largest(span, lambda size: timed.ratio(_candidate(teacher, span.settled(size))), ratio)
     what = f"{ratio:g} of the teacher's time for {config.latency_batch} samples on {provider}"
@@ -166,13 +169,14 @@ class _Stopwatch:
 
     def __init__(self, teacher: Teacher, batch: int, provider: str) -> None:
         self._input, self._batch, self._provider = teacher.input, batch, provider
-        self._teacher = open_session(teacher.data, provider, threads=LATENCY_THREADS)
+        self._threads = LATENCY_THREADS if provider == CPU else None
+        self._teacher = open_session(teacher.data, provider, self._threads)
         once = latency(self._teacher, self._input, (batch,), repeats=3)[0]
         self._repeats = max(3, min(50, int(1000 * _SECONDS / max(1e-3, once.median_ms))))
 
     def ratio(self, model: bytes) -> float:
         """Time of a candidate over that of the teacher, the median over the turns."""
-        student = open_session(model, self._provider, threads=LATENCY_THREADS)
+        student = open_session(model, self._provider, self._threads)
         ratios = []
         for _ in range(_TURNS):
             mine, theirs = (

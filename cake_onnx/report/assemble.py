@@ -21,7 +21,6 @@ from cake_onnx.graph.load import LoadedModel
 from cake_onnx.graph.runtime import Latency as MeasuredLatency
 from cake_onnx.graph.specs import InputSpec, OutputSpec
 from cake_onnx.judge import Comparison, Verdict
-from cake_onnx.judge.verdict import LATENCY_THREADS
 from cake_onnx.report import facts, measures
 from cake_onnx.report.model import Report
 
@@ -98,9 +97,9 @@ def assemble(
         cake_onnx=version("cake-onnx"),
         command=command,
         config=config_text,
-        teacher=facts.ModelFacts(**_facts(teacher, verdict.teacher_latency)),
+        teacher=facts.ModelFacts(**_facts(teacher, verdict.teacher_latency, verdict)),
         student=facts.StudentFacts(
-            **_facts(student, verdict.student_latency), family=family, chosen_because=chosen_because
+            **_facts(student, verdict.student_latency, verdict), family=family, chosen_because=chosen_because
         ),
         input=_input(input),
         output=facts.OutputFacts(
@@ -121,14 +120,16 @@ def assemble(
     )
 
 
-def _facts(subject: Subject, latency: tuple[MeasuredLatency, ...]) -> dict[str, object]:
+def _facts(subject: Subject, latency: tuple[MeasuredLatency, ...], verdict: Verdict) -> dict[str, object]:
     opsets = {entry.domain: entry.version for entry in subject.model.opset_import}
     return {
         "file": subject.name, "sha256": subject.sha256, "bytes": subject.size,
         "parameters": subject.parameters, "opset": opsets.get("", opsets.get("ai.onnx", 1)),
         "operators": operator_counts(subject.model),
         "latency": tuple(
-            facts.Latency(provider="CPUExecutionProvider", threads=LATENCY_THREADS, **entry.__dict__)
+            facts.Latency(
+                provider=verdict.latency_provider, threads=verdict.latency_threads, **entry.__dict__
+            )
             for entry in latency
         ),
     }  # fmt: skip

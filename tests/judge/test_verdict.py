@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from cake_onnx.errors import UsageError
 from cake_onnx.evaluation import Evaluation
 from cake_onnx.graph.runtime import open_session
 from cake_onnx.graph.specs import Bounds, InputSpec, OutputSpec
@@ -115,3 +116,14 @@ def test_progress_names_each_suite() -> None:
     assert [(progress.done, progress.total) for progress in seen] == [(1, 3), (2, 3), (3, 3)]
     assert "held-out samples: 7" in seen[0].note
     assert "agreement 7" in seen[-1].note
+
+
+def test_latency_is_timed_where_the_caller_says_or_not_at_all() -> None:
+    suites = [Suite("s", "held-out", points(0, 20))]
+    on_cpu = judge(TEACHER, TEACHER, suites)
+    assert (on_cpu.latency_provider, on_cpu.latency_threads) == ("CPUExecutionProvider", 1)
+    assert on_cpu.teacher_latency
+    untimed = judge(TEACHER, TEACHER, suites, latency_provider=None)
+    assert untimed.teacher_latency == untimed.student_latency == ()
+    with pytest.raises(UsageError, match="execution provider NoSuchExecutionProvider"):
+        judge(TEACHER, TEACHER, suites, latency_provider="NoSuchExecutionProvider")

@@ -10,7 +10,8 @@ from cake_onnx.graph.specs import Bounds, InputSpec
 from cake_onnx.judge import Suite
 from cake_onnx.losses import margin
 from cake_onnx.methods.held_out import _walks, held_out_suites
-from cake_onnx.methods.rounds import Rounds, RoundSettings
+from cake_onnx.methods.rounds import Rounds
+from cake_onnx.methods.settings import RoundSettings
 from cake_onnx.methods.training import Lesson
 from cake_onnx.priors import TabularPrior, UniformPrior, ValueRange
 

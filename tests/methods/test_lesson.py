@@ -8,7 +8,8 @@ import torch
 from cake_onnx.config import parse_config
 from cake_onnx.distill import Distillation
 from cake_onnx.methods.lesson import choose_student, prepare_lesson
-from cake_onnx.methods.rounds import RoundSettings, train_in_rounds
+from cake_onnx.methods.rounds import train_in_rounds
+from cake_onnx.methods.settings import RoundSettings
 from cake_onnx.teacher import Teacher, load_teacher
 
 

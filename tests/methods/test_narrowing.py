@@ -13,7 +13,8 @@ import torch
 from cake_onnx.config import parse_config
 from cake_onnx.distill import Distillation
 from cake_onnx.methods.lesson import choose_student, prepare_lesson
-from cake_onnx.methods.rounds import Narrowing, RoundSettings, train_in_rounds
+from cake_onnx.methods.rounds import train_in_rounds
+from cake_onnx.methods.settings import Narrowing, RoundSettings
 from cake_onnx.methods.timing import rounds_within
 from cake_onnx.methods.training import Lesson
 from cake_onnx.progress import Progress

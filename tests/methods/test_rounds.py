@@ -12,7 +12,8 @@ from cake_onnx.distill import Distillation
 from cake_onnx.errors import RunFailedError
 from cake_onnx.graph.specs import Bounds, InputSpec
 from cake_onnx.methods import Checkpoints, NoCheckpoints
-from cake_onnx.methods.rounds import Rounds, RoundSettings, train_in_rounds
+from cake_onnx.methods.rounds import Rounds, train_in_rounds
+from cake_onnx.methods.settings import RoundSettings
 from cake_onnx.methods.timing import rounds_within
 from cake_onnx.methods.training import Lesson
 from cake_onnx.priors import UniformPrior, ValueRange

@@ -10,7 +10,8 @@ import pytest
 from cake_onnx.config import Config, parse_config, to_toml
 from cake_onnx.errors import UsageError
 from cake_onnx.methods.lesson import choose_student, prepare_lesson
-from cake_onnx.methods.rounds import RoundSettings, train_in_rounds
+from cake_onnx.methods.rounds import train_in_rounds
+from cake_onnx.methods.settings import RoundSettings
 from cake_onnx.methods.wishes import settle_size
 from cake_onnx.pipeline import export
 from cake_onnx.students.like_teacher import LikeTeacher

@@ -20,7 +20,8 @@ from cake_onnx.config import Config
 from cake_onnx.distill import Distillation
 from cake_onnx.distill.apprentice import apprentice_for_rounds
 from cake_onnx.methods.lesson import choose_student, prepare_lesson
-from cake_onnx.methods.rounds import RoundSettings, train_in_rounds
+from cake_onnx.methods.rounds import train_in_rounds
+from cake_onnx.methods.settings import RoundSettings
 from cake_onnx.methods.sharing import SharedCheckpoints
 from cake_onnx.methods.training import Lesson
 from cake_onnx.ranks import Ranks, join, leave, ranks

@@ -13,7 +13,8 @@ from cake_onnx.config import parse_config
 from cake_onnx.distill import Distillation, Features
 from cake_onnx.graph.taps import Taps
 from cake_onnx.methods.lesson import choose_student, prepare_lesson
-from cake_onnx.methods.rounds import Narrowing, RoundSettings, train_in_rounds
+from cake_onnx.methods.rounds import train_in_rounds
+from cake_onnx.methods.settings import Narrowing, RoundSettings
 from cake_onnx.methods.training import Lesson
 from cake_onnx.students.like_teacher import LikeTeacher, grow_down
 from cake_onnx.teacher import Teacher, load_teacher
