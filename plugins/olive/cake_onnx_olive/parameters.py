@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from cake_onnx.config import Config, parse_config
+from cake_onnx.config import STUDENTS, Config, parse_config
 from cake_onnx.errors import UsageError
 from cake_onnx_olive.names import as_parameters, field_of, parameter_of
 
@@ -18,8 +18,11 @@ from cake_onnx_olive.names import as_parameters, field_of, parameter_of
 MADE_BY = "made_by"
 _MADE_BY_HELP = "Set by the pass: versions, and the content of eval, so that Olive's cache knows them."
 
-_TRIED: Mapping[str, tuple[Any, ...]] = {"compression": (2.0, 4.0, 8.0)}
-_CHOICES_TRIED = ("student", "budget")
+_TRIED: Mapping[str, tuple[Any, ...]] = {
+    "compression": (2.0, 4.0, 8.0),
+    "student": tuple(name for name in STUDENTS if name != "auto"),
+}
+_CHOICES_TRIED = ("budget",)
 #: Of what can be searched, only this is when nobody asks: the others multiply long runs.
 SEARCHED_UNASKED = "compression"
 
@@ -106,5 +109,5 @@ def require_known(values: Iterable[str], known: Collection[str], owner: str) -> 
 
 def _tried(name: str, annotation: Any) -> tuple[Any, ...]:
     if name in _CHOICES_TRIED and get_origin(annotation) is Literal:
-        return tuple(choice for choice in get_args(annotation) if choice != "auto")
+        return get_args(annotation)
     return _TRIED.get(name, ())
