@@ -11,6 +11,8 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
+
 from cake_onnx.config import Config
 from cake_onnx.devices import generator
 from cake_onnx.errors import UnsupportedTeacherError, UsageError
@@ -161,6 +163,11 @@ def _candidate(teacher: Teacher, config: Config) -> bytes:
         draw = generator(config.seed, "candidate")
         student.module.shrink(student.shrink_to, 1.0, prior.draw(_SAMPLES, draw), draw, [])
     module, facts = student.module.eval(), provenance(teacher, student)
+    fill = generator(config.seed, "fill")
+    with torch.no_grad():
+        for weight in module.parameters():
+            # An exporter stores equal weights once, such as biases before they have learnt anything.
+            weight.add_(1e-3 * torch.randn(weight.shape, generator=fill))
     return export_student(module, teacher.file.model, teacher.prepared, teacher.input, teacher.output, facts)
 
 

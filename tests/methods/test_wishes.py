@@ -28,7 +28,7 @@ def config(**values: object) -> Config:
 
 
 @pytest.mark.parametrize("student", ["auto", "mlp"])
-@pytest.mark.parametrize("most", [30_000, 90_000])
+@pytest.mark.parametrize("most", [8_000, 90_000])
 def test_the_file_has_almost_the_size_asked_for(teacher: Teacher, student: str, most: int) -> None:
     settled = settle_size(teacher, config(max_size=most, student=student))
     assert settled.max_size is None
