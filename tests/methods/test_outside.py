@@ -165,9 +165,9 @@ def test_an_installed_package_offers_a_family(teacher: Teacher, elsewhere: Path)
         choose_student(teacher, config(student="lost"))
 
 
-def test_families_keep_the_contract() -> None:
-    for name in FAMILIES.names():
-        check_family(FAMILIES.get(name)())
+@pytest.mark.parametrize("name", FAMILIES.names())
+def test_families_keep_the_contract(name: str) -> None:
+    check_family(FAMILIES.get(name)())
 
 
 @pytest.mark.parametrize(
