@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
@@ -73,7 +74,7 @@ class Apprentice:
         temperature: float = 1.0,
         momentum: float | None = None,
         aside: Callable[[], Tensor] | None = None,
-    ) -> tuple[float, float]:
+    ) -> tuple[Tensor, Tensor]:
         """One step on `(B, *shape)` with the teacher's logits `(B, K)`.
 
         Args:
@@ -85,10 +86,8 @@ class Apprentice:
             aside: A further loss, a scalar, asked for once the student has seen `x`.
 
         Returns:
-            Mean loss and the share of samples on which both decide alike, before the step, over all ranks.
-
-        Raises:
-            RunFailedError: The loss is not finite.
+            Mean loss and the share of samples on which both decide alike, before the step, over all ranks;
+            scalars that wait where the student is, since reading them would make a GPU idle (`means` does).
         """
         for group in self.optimiser.param_groups:
             group["lr"] = rate
@@ -102,14 +101,8 @@ class Apprentice:
         loss.backward()
         loss, agreement = loss.detach(), (logits.argmax(1) == teacher.argmax(1)).float().mean()
         self.ranks.average([loss, agreement, *self._gradients()], weight=len(x))
-        if not torch.isfinite(loss):
-            raise RunFailedError(
-                "a finite loss while the student learns",
-                f"{loss.item()}",
-                "state the input's true range with `--input-range LO,HI`, or choose another `--student`",
-            )
         self.optimiser.step()
-        return loss.item(), agreement.item()
+        return loss, agreement
 
     def _gradients(self) -> list[Tensor]:
         weights = (weight for group in self.optimiser.param_groups for weight in group["params"])
@@ -188,6 +181,23 @@ class Apprentice:
                     value = torch.empty_like(weight).copy_(value)
                 slots.setdefault(int(index), {})[slot] = value
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": slots})
+
+
+def means(steps: Sequence[tuple[Tensor, Tensor]]) -> tuple[float, float]:
+    """Mean loss and mean agreement of what `Apprentice.learn` gave at each step.
+
+    Raises:
+        RunFailedError: A loss is not finite.
+    """
+    losses, agreements = (torch.stack(values).tolist() for values in zip(*steps, strict=True))
+    for loss in losses:
+        if not math.isfinite(loss):
+            raise RunFailedError(
+                "a finite loss while the student learns",
+                f"{loss}",
+                "state the input's true range with `--input-range LO,HI`, or choose another `--student`",
+            )
+    return sum(losses) / len(losses), sum(agreements) / len(agreements)
 
 
 def apprentice_for_rounds(

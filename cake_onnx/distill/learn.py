@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cake_onnx.bank import Bank
-from cake_onnx.distill.apprentice import Apprentice, Logits
+from cake_onnx.distill.apprentice import Apprentice, Logits, means
 from cake_onnx.distill.features import Features
 from cake_onnx.distill.settings import Distillation, PublishedDistillation, cosine
 from cake_onnx.priors import Prior
@@ -63,7 +63,7 @@ def learn_round(
     Returns:
         Mean loss and mean agreement over the steps.
     """
-    losses, agreements = 0.0, 0.0
+    seen = []
     for step in range(settings.steps):
         x = compose_batch(bank, pool, prior, settings, generator)
         done = progress + per_round * step / settings.steps
@@ -72,9 +72,8 @@ def learn_round(
                 labels = teacher(x)
             rate = cosine(settings.learning_rate, 0.0, done)
             aside = _weighted(mismatch, settings.features * (1 - done))
-            loss, agreement = apprentice.learn(x, labels, rate, settings.temperature, aside=aside)
-        losses, agreements = losses + loss, agreements + agreement
-    return losses / settings.steps, agreements / settings.steps
+            seen.append(apprentice.learn(x, labels, rate, settings.temperature, aside=aside))
+    return means(seen)
 
 
 def _weighted(loss: Callable[[], Tensor] | None, weight: float) -> Callable[[], Tensor] | None:
@@ -106,14 +105,10 @@ def learn_epoch(
     """
     x = bank.state()["x"]
     order = torch.randperm(len(x), generator=generator).split(settings.batch)
-    total_steps, losses, agreements = len(order) * settings.epochs, 0.0, 0.0
+    total_steps, seen = len(order) * settings.epochs, []
     for step, index in enumerate(order):
         progress = (epoch * len(order) + step) / total_steps
-        loss, agreement = apprentice.learn(
-            x[index].float().to(device),
-            logits[index].to(device),
-            settings.rate_at(progress),
-            momentum=settings.momentum_at(progress),
-        )
-        losses, agreements = losses + loss, agreements + agreement
-    return losses / len(order), agreements / len(order)
+        rate, momentum = settings.rate_at(progress), settings.momentum_at(progress)
+        x_now, labels = x[index].float().to(device), logits[index].to(device)
+        seen.append(apprentice.learn(x_now, labels, rate, momentum=momentum))
+    return means(seen)

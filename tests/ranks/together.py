@@ -67,7 +67,7 @@ def _step(together: Ranks) -> list[float]:
     apprentice = apprentice_for_rounds(student, student, Distillation(), together)
     loss, agreement = apprentice.learn(x[mine], labels[mine], rate=1e-2)
     weights = torch.cat([weight.detach().flatten() for weight in student.parameters()])
-    return [loss, agreement, *weights.tolist()]
+    return [loss.item(), agreement.item(), *weights.tolist()]
 
 
 def _trained(together: Ranks, path: Path) -> dict[str, Any]:
