@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -62,6 +62,47 @@ def mismatch(
     """
     parts = []
     for name, (axis, channels) in kept.items():
-        target = wanted[name].index_select(axis, channels.to(wanted[name].device)).float()
-        parts.append((given[name].float() - target).square().mean() / target.var().clamp_min(1e-12))
+        target = _only(wanted[name], axis, channels)
+        # An eighth of the samples tell the scale of all of them.
+        variance = target[::8].float().var(correction=0).clamp_min(1e-12)
+        parts.append(_mean_square(given[name], target, variance))
     return torch.stack(parts).mean()
+
+
+def _only(wanted: Tensor, axis: int, channels: Tensor) -> Tensor:
+    """Channels `(C,)` of `wanted`, in the memory layout that it has.
+
+    A product with ones and zeros copies exactly. It runs at the speed of memory, where `index_select` takes
+    ten times as long in channels-last, or leaves it, and everything after that would mix two layouts.
+    """
+    last = wanted.movedim(axis, -1)
+    place = torch.arange(len(channels), device=last.device)
+    chosen = last.new_zeros(last.shape[-1], len(channels))
+    chosen[channels.to(last.device), place] = 1
+    return (last @ chosen).movedim(-1, axis)
+
+
+class _MeanSquare(torch.autograd.Function):
+    """Mean of `(given - target)^2 / variance`, a scalar, in three passes over memory instead of ten.
+
+    Maps of features are far larger than the caches, so what the difference costs is the times it is read. It
+    is kept in the type of its operands; the loss alone, not the gradient, then has the rounding of that type.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, given: Tensor, target: Tensor, variance: Tensor) -> Tensor:
+        difference = given - target
+        ctx.scale = 1 / (variance * difference.numel())
+        ctx.save_for_backward(difference)
+        of_each = torch.linalg.vector_norm(difference, dim=tuple(range(1, difference.dim())))
+        loss: Tensor = of_each.float().square().sum() * ctx.scale
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (difference,) = ctx.saved_tensors
+        slope: Tensor = difference * (2 * grad * ctx.scale).to(difference.dtype)
+        return slope, None, None
+
+
+_mean_square: Callable[[Tensor, Tensor, Tensor], Tensor] = _MeanSquare.apply

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cake_onnx.config import parse_config
 from cake_onnx.distill import Distillation, Features
+from cake_onnx.distill.features import mismatch as difference
 from cake_onnx.graph.taps import Taps
 from cake_onnx.methods.lesson import choose_student, prepare_lesson
 from cake_onnx.methods.rounds import train_in_rounds
@@ -88,6 +89,31 @@ def test_bytes_hold_which_channels_are_left(teacher: Teacher, x: Tensor) -> None
     other = grow_down(teacher.prepared, teacher.input, teacher.parameters // 2)
     other.install_bytes(student.graph_bytes())
     assert mismatch(teacher, other, x) == mismatch(teacher, student, x)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((40, 6), 1), ((40, 5, 6), 2), ((40, 6, 5), 1), ((40, 6, 4, 3), 1)]
+)
+def test_the_loss_and_its_slope_are_those_of_the_formula(
+    shape: tuple[int, ...], axis: int, last: bool, kind: torch.dtype
+) -> None:
+    draw, channels = torch.Generator().manual_seed(3), torch.tensor([4, 0, 5])
+    wanted = torch.randn(shape, generator=draw).to(kind)
+    if last:
+        wanted = wanted.movedim(1, -1).contiguous().movedim(-1, 1)
+    target = wanted.index_select(axis, channels).float()
+    given = torch.randn(target.shape, generator=draw).to(kind).requires_grad_()
+    plain = given.detach().float().requires_grad_()
+    loss = difference({"x": wanted}, {"x": given}, {"x": (axis, channels)})
+    expected = (plain - target).square().mean() / target[::8].var(correction=0)
+    loss.backward(), expected.backward()  # type: ignore[no-untyped-call]
+    near = {"rtol": 2e-2, "atol": 1e-5} if kind == torch.bfloat16 else {"rtol": 1e-5, "atol": 1e-8}
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5 if kind == torch.float32 else 1e-2)
+    assert given.grad is not None
+    assert given.grad.dtype == kind
+    torch.testing.assert_close(given.grad.float(), plain.grad, **near)
 
 
 def after_rounds(lesson: Lesson, features: float) -> float:
