@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from arms import ARMS, PUBLISHED
+from machine import machine
 from real_data import real_data
 from shapes import SHAPES
 
 from cake_onnx.config import Config
-from cake_onnx.devices import processor_name
 from cake_onnx.graph.runtime import open_session, scores
 from cake_onnx.methods.lesson import choose_student, prepare_lesson
 from cake_onnx.pipeline import export
@@ -130,14 +129,6 @@ def measure(job: Job) -> dict[str, Any]:
 def parameters(student: Student) -> int:
     """Numbers that its weights hold."""
     return sum(weight.numel() for weight in student.module.parameters())
-
-
-def machine() -> dict[str, Any]:
-    """What every measurement depends on."""
-    return {
-        "processor": processor_name(), "cores": os.cpu_count(), "torch": version("torch"),
-        "cake_onnx": version("cake-onnx"),
-    }  # fmt: skip
 
 
 def known_range(entry: dict[str, Any]) -> dict[str, Any]:

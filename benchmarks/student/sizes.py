@@ -21,8 +21,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "fidelity"))
 
-from job import Job, Taught, machine, parameters, teach
+from job import Job, Taught, parameters, teach
 from ledger import append, rows
+from machine import machine
 
 from cake_onnx.graph.runtime import latency, open_session
 from cake_onnx.students.like_teacher import LikeTeacher

@@ -1,0 +1,24 @@
+"""What every measurement depends on, for the last columns of a CSV."""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from cake_onnx.devices import processor_name
+
+
+def machine() -> dict[str, Any]:
+    """Processor and versions."""
+    return {
+        "processor": processor_name(), "cores": os.cpu_count(), "torch": version("torch"),
+        "cake_onnx": version("cake-onnx"),
+    }  # fmt: skip
+
+
+def device_name(device: torch.device) -> str:
+    """What a device calls itself; `cpu`, whose name is the processor's."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
