@@ -129,6 +129,34 @@ def choices(lines: Sequence[Line]) -> Table:
     return list(dict.fromkeys(table))
 
 
+def sizes(lines: Iterable[Line]) -> Table:
+    """One line a student of benchmarks/student/sizes.py."""
+    table = [
+        (
+            "teacher",
+            "asked",
+            "parameters",
+            "file",
+            "agreement",
+            "accuracy",
+            "latency 1, 64",
+            "M passes",
+            "student",
+        )
+    ]
+    for line in sorted(lines, key=lambda line: (line["teacher"], float(line["compression"]))):
+        faster = ", ".join(f"{float(line[key]):.1f}x" for key in ("latency_ratio_1", "latency_ratio_64"))
+        table.append((
+            line["teacher"], f"{line['compression']}x",
+            f"{int(line['parameters_teacher']):,} → {int(line['parameters_student']):,}",
+            f"{int(line['bytes_teacher']) / 1e3:.0f} → {int(line['bytes_student']) / 1e3:.0f} kB",
+            f"{100 * float(line['agreement']):.1f}",
+            f"{100 * float(line['accuracy_teacher']):.1f} → {100 * float(line['accuracy']):.1f}",
+            faster, f"{int(line['passes']) / 1e6:.2f}", line["student"],
+        ))  # fmt: skip
+    return table
+
+
 def teachers(lines: Iterable[Line]) -> Table:
     """One line a run of benchmarks/teachers.py."""
     table = [
