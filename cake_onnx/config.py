@@ -63,7 +63,7 @@ def _student(value: str) -> str:
     offered = tuple(entry.name for entry in entry_points(group=STUDENT_GROUP))
     if value not in offered:
         named = ", ".join(repr(name) for name in STUDENTS + offered)
-        raise ValueError(f"it should be one of {named}, a FILE.onnx or package.module:factory")
+        raise ValueError(f"it should be one of {named}, a FILE.onnx, timm:NAME or package.module:factory")
     return value
 
 
@@ -97,8 +97,8 @@ class Config(BaseModel):
 
     student: Annotated[str, AfterValidator(_student)] = Field(
         "auto",
-        description="auto, like-teacher (the teacher grown down), mlp, cnn, resnet, vit, FILE.onnx or "
-        "module:factory.",
+        description="auto, like-teacher (grown down), mlp, cnn, resnet, vit, FILE.onnx, "
+        "timm:NAME or module:factory.",
     )
     student_weights: Literal["keep", "reset"] = Field(
         "keep", description="Whether a student from FILE.onnx starts with the weights in it."

@@ -171,6 +171,27 @@ def test_an_overflow_of_the_student_is_told() -> None:
         means(seen)
 
 
+def test_batch_statistics_move_only_while_the_student_learns() -> None:
+    """And dropout depends on the seed of the round alone."""
+    norm = nn.BatchNorm1d(8)
+    student = nn.Sequential(nn.Linear(4, 8), norm, nn.Dropout(0.5), nn.Linear(8, 3)).eval()
+    apprentice = apprentice_for_rounds(student, student, Distillation())
+    x = PRIOR.draw(50, generator(0))
+    before, state = student(x), torch.random.get_rng_state()
+    with apprentice.training(7):
+        dropped = student(x)
+    mean = norm.running_mean
+    assert mean is not None
+    assert not torch.equal(mean, torch.zeros(8))
+    assert not torch.allclose(dropped, before)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    mean = mean.clone()
+    student(x)
+    assert torch.equal(norm.get_buffer("running_mean"), mean)
+    with apprentice.training(7):
+        assert torch.equal(student(x), dropped)
+
+
 # ---- as published ----------------------------------------------------------------------------------------
 
 

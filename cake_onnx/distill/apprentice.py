@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -65,6 +66,21 @@ class Apprentice:
         self.module = module
         self.optimiser = optimiser
         self.run = run
+
+    @contextmanager
+    def training(self, seed: int) -> Iterator[None]:
+        """Batch normalisation takes the batch's statistics within the block, dropout drops, by `seed`.
+
+        Elsewhere, as where samples are diffused, the student is as it will be exported.
+        """
+        places = {weight.device for weight in self.module.parameters() if weight.device.type == "cuda"}
+        with torch.random.fork_rng(devices=list(places)):
+            torch.manual_seed(seed)
+            self.module.train()
+            try:
+                yield
+            finally:
+                self.module.eval()
 
     def learn(
         self,

@@ -64,15 +64,16 @@ def learn_round(
         Mean loss and mean agreement over the steps.
     """
     seen = []
-    for step in range(settings.steps):
-        x = compose_batch(bank, pool, prior, settings, generator)
-        done = progress + per_round * step / settings.steps
-        with nullcontext() if features is None else features.watched() as mismatch:
-            with torch.no_grad():
-                labels = teacher(x)
-            rate = cosine(settings.learning_rate, 0.0, done)
-            aside = _weighted(mismatch, settings.features * (1 - done))
-            seen.append(apprentice.learn(x, labels, rate, settings.temperature, aside=aside))
+    with apprentice.training(generator.initial_seed()):
+        for step in range(settings.steps):
+            x = compose_batch(bank, pool, prior, settings, generator)
+            done = progress + per_round * step / settings.steps
+            with nullcontext() if features is None else features.watched() as mismatch:
+                with torch.no_grad():
+                    labels = teacher(x)
+                rate = cosine(settings.learning_rate, 0.0, done)
+                aside = _weighted(mismatch, settings.features * (1 - done))
+                seen.append(apprentice.learn(x, labels, rate, settings.temperature, aside=aside))
     return means(seen)
 
 
@@ -106,9 +107,10 @@ def learn_epoch(
     x = bank.state()["x"]
     order = torch.randperm(len(x), generator=generator).split(settings.batch)
     total_steps, seen = len(order) * settings.epochs, []
-    for step, index in enumerate(order):
-        progress = (epoch * len(order) + step) / total_steps
-        rate, momentum = settings.rate_at(progress), settings.momentum_at(progress)
-        x_now, labels = x[index].float().to(device), logits[index].to(device)
-        seen.append(apprentice.learn(x_now, labels, rate, momentum=momentum))
+    with apprentice.training(generator.initial_seed()):
+        for step, index in enumerate(order):
+            progress = (epoch * len(order) + step) / total_steps
+            rate, momentum = settings.rate_at(progress), settings.momentum_at(progress)
+            x_now, labels = x[index].float().to(device), logits[index].to(device)
+            seen.append(apprentice.learn(x_now, labels, rate, momentum=momentum))
     return means(seen)

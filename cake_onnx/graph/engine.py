@@ -1,28 +1,23 @@
-"""Import onnx2torch without torchvision, which it imports for two detection operators no classifier uses."""
+"""onnx2torch, which does the conversion, without torchvision and without its own inference of shapes."""
 
 from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
 
 from onnx import ModelProto
 from torch import nn
 
-from cake_onnx.errors import UnsupportedTeacherError
+from cake_onnx.graph.without_torchvision import without_torchvision
 
-_NAMES = ("torchvision", "torchvision.ops")
 _INFERENCE = "safe_shape_inference"
 
 
 def import_engine() -> ModuleType:
     """onnx2torch, imported once, whether torchvision is present, absent or broken."""
     if "onnx2torch" not in sys.modules:
-        with _stand_in():
+        with without_torchvision():
             import onnx2torch  # noqa: F401  (the import itself registers the converters)
     return sys.modules["onnx2torch"]
 
@@ -41,33 +36,3 @@ def convert_inferred(model: ModelProto) -> nn.Module:
     finally:
         vars(converter)[_INFERENCE] = inference
     return module
-
-
-@contextmanager
-def _stand_in() -> Iterator[None]:
-    """A small `torchvision` for the length of one import; afterwards the world sees the truth again."""
-    if sys.modules.get("torchvision") is not None:
-        yield
-        return
-    before = {name: sys.modules[name] for name in _NAMES if name in sys.modules}
-    package, ops = (ModuleType(name) for name in _NAMES)
-    for module in (package, ops):
-        module.__spec__ = ModuleSpec(module.__name__, None, is_package=module is package)
-    for function in ("nms", "roi_align", "box_convert"):
-        setattr(ops, function, _refuse)
-    package.ops = ops  # type: ignore[attr-defined]
-    ours = dict(zip(_NAMES, (package, ops), strict=True))
-    sys.modules.update(ours)
-    try:
-        yield
-    finally:
-        for name, module in ours.items():
-            if sys.modules.get(name) is module:
-                del sys.modules[name]
-        sys.modules.update(before)
-
-
-def _refuse(*_: Any, **__: Any) -> Any:
-    raise UnsupportedTeacherError(
-        "a classifier", "an operator of object detection (NonMaxSuppression or RoiAlign)", "use a classifier"
-    )

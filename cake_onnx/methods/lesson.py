@@ -13,7 +13,7 @@ from cake_onnx.config import Config
 from cake_onnx.devices import choose_precision, find_device, generator, samples_at_once
 from cake_onnx.errors import UnsupportedTeacherError, UsageError
 from cake_onnx.graph.cost import activation_bytes
-from cake_onnx.methods.outside import student_of_factory, student_of_file
+from cake_onnx.methods.outside import student_of_factory, student_of_file, student_of_timm
 from cake_onnx.methods.training import Lesson
 from cake_onnx.priors import ValueRange, build_prior
 from cake_onnx.ranks import ranks
@@ -46,6 +46,8 @@ def choose_student(teacher: Teacher, config: Config) -> Student:
     if config.max_operations is not None:
         found = f"--student {config.student} with --method {config.method}"
         raise UsageError("a student grown down, for --max-operations", found, "use --compression")
+    if config.student.startswith("timm:"):
+        return student_of_timm(config.student.removeprefix("timm:"), teacher, config.seed)
     if ":" in config.student:
         return student_of_factory(config.student, teacher, target, config.seed)
     student = build_student(

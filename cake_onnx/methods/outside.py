@@ -1,4 +1,4 @@
-"""Students that somebody else made: the architecture of an ONNX file, or what a function of theirs builds."""
+"""Students that somebody else made: the architecture of an ONNX file, of timm, or what a function builds."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import importlib
 import math
 import sys
 from collections.abc import Callable
+from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -17,7 +19,9 @@ from cake_onnx.errors import UnsupportedTeacherError, UsageError
 from cake_onnx.graph.float32 import as_float32, without_rounding
 from cake_onnx.graph.specs import InputSpec
 from cake_onnx.graph.trainable import TrainableGraph, weight_roles
+from cake_onnx.graph.without_torchvision import without_torchvision
 from cake_onnx.students import Student
+from cake_onnx.students.entrance import image_entrance
 from cake_onnx.teacher import Teacher, load_teacher
 
 
@@ -106,6 +110,56 @@ def student_of_factory(name: str, teacher: Teacher, target: int, seed: int) -> S
     return Student(module, name, count, "built by a function of yours")
 
 
+def student_of_timm(name: str, teacher: Teacher, seed: int) -> Student:
+    """A network of timm (Wightman), behind layers that bring the teacher's units and layout to what it likes.
+
+    Args:
+        name: What `timm.create_model` knows, without pretrained weights.
+        teacher: Whose student it will be; its input is an image.
+        seed: For torch's generator while it builds.
+
+    Raises:
+        UsageError: There is no timm, it does not know the name, or the network does not take such images.
+    """
+    timm, input = _timm(), teacher.input
+    if input.layout not in ("NCHW", "NHWC") or input.image_shape is None:
+        found = f"one of shape {list(input.shape)}, {input.layout}"
+        raise UsageError(f"an image as input, for --student timm:{name}", found, "use `--student mlp`")
+    if not timm.is_model(name):
+        near = ", ".join(get_close_matches(name, timm.list_models(), n=3)) or "nothing like it"
+        raise UsageError("a network that timm knows", name, f"it has {near}; `timm.list_models()` lists all")
+    channels, *size = input.image_shape
+    options = {"in_chans": channels, "num_classes": teacher.output.classes}
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        try:  # transformers are built for one size of images, others take any and know no such option
+            network = timm.create_model(name, img_size=tuple(size), **options)
+        except TypeError:
+            network = timm.create_model(name, **options)
+        except (AssertionError, ValueError, RuntimeError) as error:
+            wanted = f"a network for images of {size[0]} x {size[1]}"
+            raise UsageError(
+                wanted, f"timm:{name}, which fails: {error}", "choose another network"
+            ) from error
+    module = nn.Sequential(image_entrance(input), network)
+    _try(f"timm:{name}", module.eval(), input, teacher.output.classes)
+    count = sum(weight.numel() for weight in module.parameters())
+    return Student(module, f"timm:{name}", count, "built by timm, without pretrained weights")
+
+
+def _timm() -> Any:
+    """timm, also where torchvision, which it imports to load pictures, is absent or broken."""
+    if find_spec("timm") is None:
+        raise UsageError("timm, for --student timm:NAME", "no such package", 'pip install "cake-onnx[timm]"')
+    try:
+        return importlib.import_module("timm")
+    except (ImportError, RuntimeError):  # what an absent and a mismatched torchvision raise
+        for name in [name for name in sys.modules if name.partition(".")[0] == "timm"]:
+            del sys.modules[name]
+        with without_torchvision():
+            return importlib.import_module("timm")
+
+
 def _function(name: str) -> Callable[..., object]:
     place, _, attribute = name.partition(":")
     if "" not in sys.path:
@@ -122,7 +176,7 @@ def _try(name: str, module: nn.Module, input: InputSpec, classes: int) -> None:
     with torch.no_grad():
         try:
             shape = list(module(torch.zeros(2, *input.shape)).shape)
-        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        except (AssertionError, RuntimeError, TypeError, ValueError, IndexError) as error:
             raise UsageError(
                 f"a network from {name} that takes (B, {', '.join(map(str, input.shape))})",
                 f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",

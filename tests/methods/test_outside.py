@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import math
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import onnx
 import onnxruntime
 import pytest
 import torch
+from onnx import helper
 from torch import Tensor, nn
 
 from cake_onnx.config import Config, parse_config
+from cake_onnx.distill import Distillation
 from cake_onnx.errors import CakeError, UnsupportedTeacherError, UsageError
 from cake_onnx.graph.specs import InputSpec
-from cake_onnx.methods.lesson import choose_student
+from cake_onnx.methods.lesson import choose_student, prepare_lesson
+from cake_onnx.methods.rounds import train_in_rounds
+from cake_onnx.methods.settings import RoundSettings
 from cake_onnx.pipeline import export
 from cake_onnx.students import FAMILIES
 from cake_onnx.students.conformance import check_family
@@ -163,6 +170,73 @@ def test_an_installed_package_offers_a_family(teacher: Teacher, elsewhere: Path)
     assert 0.9 * teacher.parameters / 4 < student.parameters <= teacher.parameters / 4
     with pytest.raises(UsageError, match="a student family lost from somebodys:Lost; found AttributeError"):
         choose_student(teacher, config(student="lost"))
+
+
+TIMM_BESIDE_A_BROKEN_TORCHVISION = """
+import sys
+from pathlib import Path
+from cake_onnx.config import parse_config
+from cake_onnx.methods.lesson import choose_student, prepare_lesson
+from cake_onnx.methods.rounds import train_in_rounds
+from cake_onnx.methods.settings import RoundSettings
+from cake_onnx.teacher import load_teacher
+asked = parse_config({"student": "timm:test_resnet"})
+student = choose_student(load_teacher(Path(sys.argv[1]), (0.0, 1.0)), asked)
+print(student.family, student.parameters, sys.modules.get("torchvision"))
+"""
+
+
+def test_timm_needs_no_torchvision_that_works(fixtures: Path, tmp_path: Path) -> None:
+    (tmp_path / "torchvision").mkdir()
+    (tmp_path / "torchvision" / "__init__.py").write_text("raise RuntimeError('no such operator')")
+    path = os.pathsep.join([str(tmp_path), *(entry for entry in sys.path if entry), str(Path.cwd())])
+    done = subprocess.run(
+        [sys.executable, "-c", TIMM_BESIDE_A_BROKEN_TORCHVISION, str(fixtures / "digits_cnn.onnx")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"timm:test_resnet \d+ None\n", done.stdout)
+
+
+def test_a_network_of_timm_learns_and_is_written_as_it_was_taught(tmp_path: Path) -> None:
+    draw = torch.Generator().manual_seed(0)
+    weight = helper.make_tensor("w", 1, (4, 32 * 32), torch.randn(4 * 32 * 32, generator=draw).numpy())
+    nodes = [helper.make_node("Flatten", ["x"], ["f"]), helper.make_node("Gemm", ["f", "w"], ["y"], transB=1)]
+    x_info = helper.make_tensor_value_info("x", 1, ["n", 1, 32, 32])
+    graph = helper.make_graph(
+        nodes, "g", [x_info], [helper.make_tensor_value_info("y", 1, ["n", 4])], [weight]
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), tmp_path / "m.onnx")
+    teacher = load_teacher(tmp_path / "m.onnx", (0.0, 1.0))
+    asked = config(student="timm:test_resnet", device="cpu")
+    student = choose_student(teacher, asked)
+    again = choose_student(teacher, asked)
+    for one, other in zip(student.module.parameters(), again.module.parameters(), strict=True):
+        assert torch.equal(one, other)
+    lesson, _ = prepare_lesson(teacher, student, asked)
+    small = RoundSettings(samples=20, pool=500, bank=500, distillation=Distillation(steps=5, batch=64))
+    curve = train_in_rounds(lesson, 6, settings=small).curve
+    assert curve[-1].loss < curve[0].loss
+    model, _ = export(teacher, student)
+    x = torch.rand(3, *teacher.input.shape)
+    session = onnxruntime.InferenceSession(model)
+    (given,) = session.run(None, {teacher.input.name: x.numpy()})[:1]
+    torch.testing.assert_close(torch.from_numpy(given), student.module(x).detach(), rtol=1e-3, atol=1e-3)
+
+
+def test_what_timm_cannot_do_is_told(teacher: Teacher, fixtures: Path) -> None:
+    with pytest.raises(UsageError, match=r"a network that timm knows; found test_resnt. It has test_resnet"):
+        choose_student(teacher, config(student="timm:test_resnt"))
+    with pytest.raises(UsageError, match=r"a network from timm:test_vit that takes .*height \(8\)"):
+        choose_student(teacher, config(student="timm:test_vit"))
+    table = load_teacher(fixtures / "moons_mlp.onnx")
+    with pytest.raises(
+        UsageError, match=r"an image as input, for --student timm:test_resnet; found one of shape"
+    ):
+        choose_student(table, config(student="timm:test_resnet"))
 
 
 @pytest.mark.parametrize("name", FAMILIES.names())
