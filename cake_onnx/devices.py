@@ -153,6 +153,28 @@ def choose_precision(
     return fast if float(same.float().mean()) >= PRECISION_AGREEMENT else plain
 
 
+def strides_over(network: nn.Module, x: Tensor) -> bool:
+    """Whether a padded convolution steps further than its image `(B, *shape)` is long.
+
+    The gradient of such a convolution's weights reads memory that nobody wrote when oneDNN computes it in
+    bfloat16 (seen with torch 2.13; a kernel of 3 with stride 2 on a map of 1 x 1). Deep networks for large
+    images come to this on small ones.
+    """
+    found = []
+
+    def look(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if isinstance(module, nn.Conv2d):
+            sides = zip(inputs[0].shape[2:], module.stride, strict=True)
+            found.append(any(side < stride for side, stride in sides))
+
+    hooks = [module.register_forward_pre_hook(look) for module in network.modules()]
+    with torch.no_grad():
+        network(x[:1])
+    for hook in hooks:
+        hook.remove()
+    return any(found)
+
+
 def generator(seed: int, *path: object) -> torch.Generator:
     """A CPU generator that depends on `seed` and `path` alone, for example `("round", rank, index)`.
 

@@ -11,6 +11,7 @@ from cake_onnx.devices import (
     generator,
     processor_name,
     samples_at_once,
+    strides_over,
 )
 from cake_onnx.errors import UsageError
 
@@ -177,3 +178,9 @@ def test_parts_are_only_for_what_does_not_fit() -> None:
     assert few is not None
     assert samples_at_once(CPU, 1 << 27, 1 << 20) in (2 * few, 2 * few + 1)
     assert samples_at_once(CPU, 1 << 60, 2) == 1
+
+
+@pytest.mark.parametrize(("side", "expected"), [(1, True), (2, False), (9, False)])
+def test_a_convolution_that_steps_beyond_its_image_is_seen(side: int, expected: bool) -> None:
+    network = nn.Sequential(nn.Identity(), nn.Conv2d(1, 2, 3, stride=2, padding=1))
+    assert strides_over(network, torch.zeros(5, 1, side, side)) is expected

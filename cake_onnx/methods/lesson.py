@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cake_onnx.config import Config
-from cake_onnx.devices import choose_precision, find_device, generator, samples_at_once
+from cake_onnx.devices import choose_precision, find_device, generator, samples_at_once, strides_over
 from cake_onnx.errors import UnsupportedTeacherError, UsageError
 from cake_onnx.graph.cost import activation_bytes
 from cake_onnx.methods.outside import student_of_factory, student_of_file, student_of_timm
@@ -79,6 +79,7 @@ def prepare_lesson(teacher: Teacher, student: Student, config: Config) -> tuple[
     prior, reason = build_prior(config.prior, teacher.input, teacher.module)
     sample = prior.draw(256, generator(config.seed, "precision"))
     part = fitting_part(device, sample, teacher.module, student.module)
+    exact = teacher.quantised or (device.type == "cpu" and strides_over(student.module, sample))
     module, sample = teacher.module.to(device), sample.to(device)
     lesson = Lesson(
         teacher=module,
@@ -87,7 +88,7 @@ def prepare_lesson(teacher: Teacher, student: Student, config: Config) -> tuple[
         bounds=ValueRange.of(teacher.input, device),
         shape=teacher.input.shape,
         classes=teacher.output.classes,
-        device=choose_precision(device, module, sample, exact=teacher.quantised, part=part),
+        device=choose_precision(device, module, sample, exact=exact, part=part),
         seed=config.seed,
         shrink_to=student.shrink_to,
         ranks=together,

@@ -227,6 +227,16 @@ def test_a_network_of_timm_learns_and_is_written_as_it_was_taught(tmp_path: Path
     torch.testing.assert_close(torch.from_numpy(given), student.module(x).detach(), rtol=1e-3, atol=1e-3)
 
 
+def test_a_deep_network_on_small_images_learns_in_float32(
+    teacher: Teacher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    for name, kind in (("timm:test_resnet", None), ("like-teacher", torch.bfloat16)):
+        asked = config(student=name, device="cpu")
+        lesson, _ = prepare_lesson(teacher, choose_student(teacher, asked), asked)
+        assert lesson.device.autocast is kind
+
+
 def test_what_timm_cannot_do_is_told(teacher: Teacher, fixtures: Path) -> None:
     with pytest.raises(UsageError, match=r"a network that timm knows; found test_resnt. It has test_resnet"):
         choose_student(teacher, config(student="timm:test_resnt"))
