@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -48,14 +47,6 @@ def storage_type(low: Tensor, high: Tensor) -> torch.dtype:
     return torch.float16 if bool(enough.all()) else torch.float32
 
 
-class Source(Protocol):
-    """Whatever samples can be drawn from."""
-
-    def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        """`(n, *shape)` float32."""
-        ...
-
-
 class Bank:
     """A store of at most `capacity` inputs; when it is full, newcomers take random places.
 
@@ -85,17 +76,16 @@ class Bank:
     def __repr__(self) -> str:
         return f"Bank({self.count} of {self.capacity})"
 
-    def add(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Store `(B, *shape)`, B at most the capacity; gives their places `(B,)`, on the CPU."""
+    def add(self, x: Tensor, generator: torch.Generator) -> None:
+        """Store `(B, *shape)`; B at most the capacity."""
         x = x.detach().to(self._x)
         free = min(self.capacity - self.count, len(x))
-        places = torch.arange(self.count, self.count + free)
+        self._x[self.count : self.count + free] = x[:free]
         self.count += free
-        if free < len(x):
-            late = torch.randperm(self.capacity, generator=generator)[: len(x) - free]
-            places = torch.cat([places, late])
-        self._x[places.to(self._x.device)] = x
-        return places
+        late = x[free:]
+        if len(late):
+            places = torch.randperm(self.capacity, generator=generator)[: len(late)]
+            self._x[places.to(self._x.device)] = late
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         """`(n, *shape)` float32 where the bank is, with repetition, each sample as likely as any other.
@@ -105,11 +95,8 @@ class Bank:
         """
         if not self.count:
             raise ValueError("the bank is empty: nothing can be drawn before the first round")
-        return self.take(torch.randint(self.count, (n,), generator=generator))
-
-    def take(self, places: Tensor) -> Tensor:
-        """`(n, *shape)` float32 where the bank is, from places `(n,)`."""
-        return self._x[places.to(self._x.device)].float()
+        picked = torch.randint(self.count, (n,), generator=generator)
+        return self._x[picked.to(self._x.device)].float()
 
     def state(self) -> dict[str, Tensor]:
         """What must be saved to continue exactly: the stored samples `(count, *shape)`."""

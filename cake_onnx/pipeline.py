@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,7 +31,10 @@ from cake_onnx.report.measures import CurvePoint
 from cake_onnx.report.model import Report
 from cake_onnx.report.pictures import Pictures
 from cake_onnx.students import Student
+from cake_onnx.students.like_teacher import LikeTeacher
 from cake_onnx.teacher import Teacher, load_teacher
+
+_log = logging.getLogger(__name__)
 
 #: Judging may take this share of the teacher passes that the run took.
 JUDGING_SHARE = 0.05
@@ -225,6 +229,16 @@ class Clock:
         self.laps[stage], self._last = now - self._last, now
 
 
+def _widths(student: Student) -> tuple[tuple[tuple[str, ...], int, int], ...] | None:
+    """Layers with their channels in the teacher and in a student that is the teacher grown down."""
+    if not isinstance(student.module, LikeTeacher):
+        return None
+    widths = student.module.widths_by_layer()
+    for layers, before, left in widths:
+        _log.info("width of %s: %d of %d", ", ".join(layers), left, before)
+    return widths
+
+
 def _tell(
     teacher: Teacher,
     student: Student,
@@ -266,4 +280,5 @@ def _tell(
         ),
         command=f"{program(lesson.ranks)} compress {teacher.file.path.name} --config config.toml",
         config_text=to_toml(config),
+        widths=_widths(student),
     )

@@ -38,6 +38,7 @@ TARGETS = (
     Target("mnist_lenet5/half/4", 98.6, 6.5, "CAKE 98.4 after 65.5 M; real data 98.8 to 99.0"),
     Target("fmnist_lenet5/half/4", 86.0, 6.5, "CAKE 76.5 after 65.5 M; real data 89.7"),
     Target("mnist_lenet5/auto/4", 98.8, 2.0, "teacher 99.3; real data, half width 99.0"),
+    Target("mnist_lenet5_int8/auto/4", 98.7, 2.0, "within 0.5 of its float twin, above"),
     Target("fmnist_lenet5/auto/4", 88.5, 2.0, "teacher 91.0; real data, half width 89.7"),
     Target("mnist_mlp/auto/4", 98.0, 2.0, "teacher 98.9"),
     Target("mnist_resnet8/auto/4", 98.8, 2.0, "teacher 99.3"),
@@ -76,16 +77,19 @@ def targets(lines: Sequence[Line]) -> Table:
 
 def against(lines: Sequence[Line]) -> Table:
     """Ours beside no diffusion at equal passes, on the images that no choice looked at."""
-    table: Table = [("row", "rounds", "agreement, ours", "no diffusion", "n", "ahead beyond the spread")]
-    ahead = 0
-    for row, rounds in sorted({(line["row"], int(line["rounds"])) for line in lines}):
-        ours, none = (percent(_of(lines, row, rounds, arm), "agreement_rest") for arm in ("rounds", "images"))
-        if not ours or not none:
-            continue
-        clear = min(ours) > max(none) and min(len(ours), len(none)) >= 3
-        ahead += clear
-        words = "yes" if clear else "no" if len(ours) >= 3 and len(none) >= 3 else "fewer than 3 seeds"
-        table.append((row, str(rounds), spread(ours), spread(none), f"{len(ours)}, {len(none)}", words))
+    table: Table = [
+        ("row", "rounds", "changed", "agreement, ours", "no diffusion", "n", "ahead beyond the spread")
+    ]
+    for row, rounds, variant in sorted(
+        {(line["row"], int(line["rounds"]), line["variant"]) for line in lines}
+    ):
+        same = [line for line in lines if line["variant"] == variant]
+        ours, none = (percent(_of(same, row, rounds, arm), "agreement_rest") for arm in ("rounds", "images"))
+        if ours and none:
+            clear = "yes" if min(ours) > max(none) else "no"
+            words = clear if min(len(ours), len(none)) >= 3 else "fewer than 3 seeds"
+            count = f"{len(ours)}, {len(none)}"
+            table.append((row, str(rounds), variant, spread(ours), spread(none), count, words))
     return table
 
 
@@ -125,6 +129,34 @@ def choices(lines: Sequence[Line]) -> Table:
     return list(dict.fromkeys(table))
 
 
+def sizes(lines: Iterable[Line]) -> Table:
+    """One line a student of benchmarks/student/sizes.py."""
+    table = [
+        (
+            "teacher",
+            "asked",
+            "parameters",
+            "file",
+            "agreement",
+            "accuracy",
+            "latency 1, 64",
+            "M passes",
+            "student",
+        )
+    ]
+    for line in sorted(lines, key=lambda line: (line["teacher"], float(line["compression"]))):
+        faster = ", ".join(f"{float(line[key]):.1f}x" for key in ("latency_ratio_1", "latency_ratio_64"))
+        table.append((
+            line["teacher"], f"{line['compression']}x",
+            f"{int(line['parameters_teacher']):,} → {int(line['parameters_student']):,}",
+            f"{int(line['bytes_teacher']) / 1e3:.0f} → {int(line['bytes_student']) / 1e3:.0f} kB",
+            f"{100 * float(line['agreement']):.1f}",
+            f"{100 * float(line['accuracy_teacher']):.1f} → {100 * float(line['accuracy']):.1f}",
+            faster, f"{int(line['passes']) / 1e6:.2f}", line["student"],
+        ))  # fmt: skip
+    return table
+
+
 def teachers(lines: Iterable[Line]) -> Table:
     """One line a run of benchmarks/teachers.py."""
     table = [
@@ -144,10 +176,6 @@ def teachers(lines: Iterable[Line]) -> Table:
             ", ".join(faster),
         ))  # fmt: skip
     return table
-
-
-def _times(ratio: str) -> str:
-    return f"{float(ratio):.1f}x" if ratio else "-"
 
 
 def percent(lines: Iterable[Line], column: str) -> list[float]:

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor
 
-from cake_onnx.bank import Bank, Source
+from cake_onnx.bank import Bank
 from cake_onnx.distill.apprentice import Apprentice, Logits, means
 from cake_onnx.distill.features import Features
 from cake_onnx.distill.settings import Distillation, PublishedDistillation, cosine
@@ -16,7 +16,7 @@ from cake_onnx.priors import Prior
 
 
 def compose_batch(
-    bank: Bank, pool: Source, prior: Prior, settings: Distillation, generator: torch.Generator
+    bank: Bank, pool: Bank, prior: Prior, settings: Distillation, generator: torch.Generator
 ) -> Tensor:
     """A batch for the student, `(B, *shape)` where the bank is: from pool and bank, varied, partly mixed.
 
@@ -38,7 +38,7 @@ def learn_round(
     apprentice: Apprentice,
     teacher: Logits,
     bank: Bank,
-    pool: Source,
+    pool: Bank,
     prior: Prior,
     settings: Distillation,
     progress: float,

@@ -25,7 +25,6 @@ from cake_onnx.distill import (
 from cake_onnx.errors import RunFailedError, UsageError
 from cake_onnx.graph.taps import Taps
 from cake_onnx.losses import logit_spread
-from cake_onnx.methods.pool import Pool
 from cake_onnx.methods.settings import RoundSettings
 from cake_onnx.methods.sharing import pack
 from cake_onnx.methods.training import Checkpoints, Lesson, NoCheckpoints, Point, Training
@@ -43,7 +42,7 @@ class Rounds:
 
     def __init__(self, lesson: Lesson, total: int, settings: RoundSettings | None = None) -> None:
         self.lesson, self.total, ranks = lesson, total, lesson.ranks
-        self.settings = _for_input(_for_student(settings or RoundSettings(), lesson), lesson, total)
+        self.settings = _for_student(settings or RoundSettings(), lesson)
         self.teaching = _for_rank(self.settings.distillation, ranks)
         self.teacher = lesson.device.wrap(lesson.teacher)
         self.student = lesson.device.wrap(lesson.student)
@@ -51,10 +50,12 @@ class Rounds:
             lesson.student, self.student, self.settings.distillation, ranks
         )
         self.features = _features(lesson, self.settings.distillation)
-        self.bank = self._empty_bank(ranks.share(self.settings.bank))
-        pool = self._empty_bank(ranks.share(self.settings.pool))
-        self.pool = Pool(pool, lesson.classes, self.settings.repeat)
-        self.spread = self._fill_pool()
+        numel = math.prod(lesson.shape)
+        bank = max(1000, min(self.settings.bank, self.settings.bank_elements // numel))
+        pool = max(500, min(self.settings.pool, self.settings.pool_elements // numel, 100 * total))
+        self.bank = self._empty_bank(ranks.share(bank))
+        self.pool = self._draw_pool(ranks.share(pool))
+        self.spread = self._spread_of_logits()
 
     def play(self, index: int) -> Point:
         """Round `index`: narrow the student, diffuse a batch to the boundary, bank it, teach the student."""
@@ -62,7 +63,8 @@ class Rounds:
         draw = generator(self.lesson.seed, "round", ranks.rank, index)
         if self.lesson.shrink_to is not None:
             self._narrow(index, self.lesson.shrink_to)
-        self._add_to_pool(ranks.share(self.settings.refresh), draw)
+        fresh = min(self.settings.refresh, self.pool.capacity // 50)
+        self.pool.add(self.lesson.prior.draw(fresh, draw), draw)
         if self._groups:
             for samples in self._diffuse(index, draw):
                 self.bank.add(samples.x, draw)
@@ -78,7 +80,7 @@ class Rounds:
             draw,
             self.features,
         )
-        return Point(index + 1, self.settings.passes_of(index + 1), loss, agreement)
+        return Point(index + 1, (index + 1) * self.settings.passes, loss, agreement)
 
     def _narrow(self, index: int, target: int) -> None:
         """Let the channels go whose time has come by the end of round `index`."""
@@ -102,16 +104,16 @@ class Rounds:
 
     def state(self) -> dict[str, Tensor]:
         """All that a checkpoint needs beside the seed."""
-        stores = {"bank": self.bank.state(), "pool": self.pool.state()}
+        stores = {"bank": self.bank, "pool": self.pool}
         return self.apprentice.state() | {
-            f"{name}.{key}": value for name, store in stores.items() for key, value in store.items()
+            f"{name}.{key}": value for name, store in stores.items() for key, value in store.state().items()
         }
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Take back what `state` gave."""
         self.apprentice.restore(tensors)
         self.bank.restore({"x": tensors["bank.x"]})
-        self.pool.restore({name: tensors[f"pool.{name}"] for name in ("x", "classes")})
+        self.pool.restore({"x": tensors["pool.x"]})
 
     @property
     def _groups(self) -> int:
@@ -151,18 +153,15 @@ class Rounds:
         kind, place = storage_type(bounds.low, bounds.high), self.lesson.device.torch_device
         return Bank(capacity, self.lesson.shape, kind, place)
 
-    def _add_to_pool(self, count: int, draw: torch.Generator) -> Tensor:
-        """Draw samples and ask the teacher; gives its logits `(count, K)`."""
-        x = self.lesson.prior.draw(count, draw).to(self.lesson.device.torch_device)
-        with torch.no_grad():
-            logits = self.teacher(x)
-        self.pool.add(x, logits, draw)
-        return logits
+    def _draw_pool(self, size: int) -> Bank:
+        draw, pool = generator(self.lesson.seed, "pool", self.lesson.ranks.rank), self._empty_bank(size)
+        for done in range(0, size, 500):
+            pool.add(self.lesson.prior.draw(min(500, size - done), draw), draw)
+        return pool
 
-    def _fill_pool(self) -> Tensor:
-        """Draw the pool; gives the spread of the teacher's logits over it, a scalar."""
-        draw, size = generator(self.lesson.seed, "pool", self.lesson.ranks.rank), self.pool.bank.capacity
-        logits = torch.cat([self._add_to_pool(min(250, size - at), draw) for at in range(0, size, 250)])
+    def _spread_of_logits(self) -> Tensor:
+        with torch.no_grad():
+            logits = torch.cat([self.teacher(x.float()) for x in self.pool.state()["x"][:2000].split(250)])
         variance = logit_spread(logits).square()
         self.lesson.ranks.average([variance])
         spread = variance.sqrt()
@@ -238,14 +237,6 @@ def _for_student(settings: RoundSettings, lesson: Lesson) -> RoundSettings:
         return settings
     rate = settings.distillation.learning_rate * settings.narrowing.rate_factor
     return replace(settings, distillation=replace(settings.distillation, learning_rate=rate))
-
-
-def _for_input(settings: RoundSettings, lesson: Lesson, total: int) -> RoundSettings:
-    """Large inputs leave room for fewer samples, and a short run needs fewer."""
-    numel = math.prod(lesson.shape)
-    pool = max(500, min(settings.pool, settings.pool_elements // numel, 100 * total))
-    bank = max(1000, min(settings.bank, settings.bank_elements // numel))
-    return replace(settings, pool=pool, bank=bank, refresh=min(settings.refresh, pool // 50))
 
 
 def _note(curve: list[Point]) -> str:

@@ -40,7 +40,6 @@ class RoundSettings:
         replay: Share of them that start from the bank, once there is one; the others start from the pool.
         pool: Most prior samples held, all drawn at the start.
         refresh: Prior samples drawn anew each round; they take the places of random ones.
-        repeat: How often a pool sample of a class rare in it is drawn for one of a frequent class, at most.
         pool_elements: Most numbers in the pool, which shortens it for large inputs.
         bank: Most samples kept.
         bank_elements: Most numbers in the bank.
@@ -54,7 +53,6 @@ class RoundSettings:
     replay: float = 0.5
     pool: int = 20_000
     refresh: int = 100
-    repeat: float = 10.0
     pool_elements: int = 24_000_000
     bank: int = 100_000
     bank_elements: int = 200_000_000
@@ -65,9 +63,7 @@ class RoundSettings:
     @property
     def passes(self) -> float:
         """Teacher passes of one round: every step one, and a half for each label."""
-        labels = self.samples + self.distillation.steps * self.distillation.batch + self.refresh
-        return self.samples * self.diffusion.steps + 0.5 * labels
-
-    def passes_of(self, rounds: int) -> float:
-        """Teacher passes of the first `rounds`, and of the labels of the pool before them."""
-        return 0.5 * self.pool + rounds * self.passes
+        return (
+            self.samples * (self.diffusion.steps + 0.5)
+            + 0.5 * self.distillation.steps * self.distillation.batch
+        )

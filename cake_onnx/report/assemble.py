@@ -91,15 +91,23 @@ def assemble(
     assumptions: tuple[str, ...],
     command: str,
     config_text: str,
+    widths: Sequence[tuple[tuple[str, ...], int, int]] | None = None,
 ) -> Report:
-    """Put the facts of a compression, or of a comparison, into a report."""
+    """Put the facts of a compression, or of a comparison, into a report.
+
+    `widths` holds layers, their channels in the teacher and in the student; None where the student is not the
+    teacher grown down.
+    """
     return Report(
         cake_onnx=version("cake-onnx"),
         command=command,
         config=config_text,
         teacher=facts.ModelFacts(**_facts(teacher, verdict.teacher_latency, verdict)),
         student=facts.StudentFacts(
-            **_facts(student, verdict.student_latency, verdict), family=family, chosen_because=chosen_because
+            **_facts(student, verdict.student_latency, verdict),
+            family=family,
+            chosen_because=chosen_because,
+            widths=None if widths is None else tuple(_widths(*entry) for entry in widths),
         ),
         input=_input(input),
         output=facts.OutputFacts(
@@ -133,6 +141,10 @@ def _facts(subject: Subject, latency: tuple[MeasuredLatency, ...], verdict: Verd
             for entry in latency
         ),
     }  # fmt: skip
+
+
+def _widths(layers: tuple[str, ...], teacher: int, student: int) -> facts.LayerWidths:
+    return facts.LayerWidths(layers=layers, teacher=teacher, student=student)
 
 
 def _input(spec: InputSpec) -> facts.InputFacts:

@@ -47,6 +47,17 @@ class ModelFacts(Part):
     """One entry per provider, thread count and batch size; empty when it was not measured."""
 
 
+class LayerWidths(Part):
+    """Layers that give equally many channels, or features, because their outputs meet."""
+
+    layers: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Their names, in the order of the graph: those of weights or nodes in the teacher's file."""
+    teacher: Positive
+    """Channels in the teacher."""
+    student: Positive
+    """Channels in the student."""
+
+
 class StudentFacts(ModelFacts):
     """The smaller model, and why it looks as it does."""
 
@@ -54,6 +65,8 @@ class StudentFacts(ModelFacts):
     """Kind of student: `like-teacher`, `mlp`, `cnn`, `resnet`, `vit`, or where it came from."""
     chosen_because: str
     """One clause telling why this family and size."""
+    widths: tuple[LayerWidths, ...] | None = None
+    """How wide the layers are beside the teacher's; null where the student is not the teacher grown down."""
 
 
 class InputFacts(Part):

@@ -20,6 +20,8 @@ from cake_onnx.report.table import bounds_text, file_size, latency_pairs, millis
 from cake_onnx.report.verdict import headline, percent
 
 NAMED_CLASSES = 20
+SHOWN_WIDTHS = 8
+"""A table of more rows starts folded up."""
 
 
 def render_html(report: Report, pictures: Pictures | None) -> str:
@@ -69,6 +71,7 @@ def _tables(report: Report) -> dict[str, Any]:
     lead = headline(report)
     return {
         "rows": summary_rows(report),
+        "shown_widths": SHOWN_WIDTHS,
         "lead": lead,
         "worst": _worst(lead.per_class) if lead is not None else [],
         "empty": sum(1 for entry in lead.per_class if entry.n == 0) if lead is not None else 0,

@@ -14,6 +14,7 @@ from pydantic import model_validator
 from cake_onnx.report.facts import (
     InputFacts,
     Latency,
+    LayerWidths,
     Machine,
     ModelFacts,
     OutputFacts,
@@ -43,6 +44,7 @@ __all__ = [
     "Gate",
     "InputFacts",
     "Latency",
+    "LayerWidths",
     "Machine",
     "Margins",
     "ModelFacts",

@@ -21,6 +21,7 @@ from cake_onnx.graph.channels import (
     Sizes,
     Widths,
     follow_channels,
+    layers_of,
     narrow,
     narrowest,
     next_drops,
@@ -66,6 +67,7 @@ class LikeTeacher(TrainableGraph):
 
         self.widths: Widths | None = None
         channels = follow_channels(self.skeleton, self.input)
+        self.layers = layers_of(channels)
         self.starts = {group.keys: len(group.items) for group in Sizes(channels).groups}
         there, here = places_of(prepared.body), places_of(self.skeleton)
         self.kept = {
@@ -80,6 +82,13 @@ class LikeTeacher(TrainableGraph):
     def size(self) -> int:
         """Numbers that the weights hold now, or the operations of one sample where those are the goal."""
         return self._sizes().size
+
+    def widths_by_layer(self) -> tuple[tuple[tuple[str, ...], int, int], ...]:
+        """Names of layers that are always equally wide, their channels in the teacher, and those left now."""
+        dims = {tensor.name: tensor.dims for tensor in self.skeleton.graph.initializer}
+        return tuple(
+            (layers.names, layers.width, dims[layers.key[0]][layers.key[1]]) for layers in self.layers
+        )
 
     def narrowest(self) -> int:
         """Size of the smallest graph that dropping channels can reach.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,29 @@ def test_the_written_options_repeat_the_run(
         assert (again / file).read_bytes() == (first / file).read_bytes()
     reports = [json.loads((folder / "report.json").read_text("utf-8")) for folder in (first, again)]
     assert timeless(reports[0]) == timeless(reports[1])
+
+
+def test_report_tells_the_widths_of_the_student_that_was_written(compressed: Callable[[str], Path]) -> None:
+    folder = compressed("digits_cnn")
+    told = json.loads((folder / "report.json").read_text("utf-8"))["student"]["widths"]
+    sizes = [
+        tensor.dims[0]
+        for tensor in onnx.load(folder / "model.onnx").graph.initializer
+        if len(tensor.dims) in (2, 4)
+    ]
+    assert [entry["layers"] for entry in told] == [["0"], ["2"], ["5"], ["9"]]
+    assert [entry["teacher"] for entry in told] == [32, 32, 64, 64]
+    assert [entry["student"] for entry in told] == sizes[:-1]
+    assert sum(sizes[:-1]) < 150
+
+
+def test_verbose_tells_the_widths(fixtures: Path, cake: Command) -> None:
+    words = ("--rounds", "2", "-o", "out")
+    told = cake("compress", fixtures / "moons_mlp.onnx", *words, "-v").err
+    assert re.search(r"^width of MatMul: \d+ of 32$", told, re.MULTILINE)
+    assert re.search(r"^width of MatMul1: \d+ of 16$", told, re.MULTILINE)
+    other = cake("compress", fixtures / "moons_mlp.onnx", *words, "-v", "--student", "mlp", "--overwrite")
+    assert "width of" not in other.err
 
 
 def test_another_seed_gives_another_student(

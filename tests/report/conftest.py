@@ -16,6 +16,7 @@ from cake_onnx.report.model import (
     Gate,
     InputFacts,
     Latency,
+    LayerWidths,
     Machine,
     Margins,
     ModelFacts,
@@ -106,6 +107,11 @@ def build_report(classes: int = 10, **changes: Any) -> Report:
             latency=latencies(0.42),
             family="like-teacher",
             chosen_because="the teacher's graph can be cut channel by channel",
+            widths=(
+                LayerWidths(layers=("conv1",), teacher=6, student=5),
+                LayerWidths(layers=("conv2", "shortcut"), teacher=16, student=12),
+                LayerWidths(layers=("fc1",), teacher=120, student=40),
+            ),
         ),
         "input": InputFacts(
             name="image",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cake_onnx.report.html import render_html
-from cake_onnx.report.model import ClassAgreement, Report
+from cake_onnx.report.model import ClassAgreement, LayerWidths, Report
 from cake_onnx.report.pictures import Pictures
 
 MakeReport = Callable[..., Report]
@@ -71,13 +71,20 @@ def test_every_picture_says_what_it_shows(make_report: MakeReport, digits: Pictu
     "hostile", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7*7 }}", "\u202ex"]
 )
 def test_hostile_names_stay_text(make_report: MakeReport, digits: Pictures, hostile: str) -> None:
-    base = make_report(teacher=make_report().teacher.model_copy(update={"operators": {"Conv": 1}}))
+    widths = (LayerWidths(layers=("a", "b"), teacher=2, student=1),)
+    base = make_report(
+        teacher=make_report().teacher.model_copy(update={"operators": {"Conv": 1}}),
+        student=make_report().student.model_copy(update={"widths": widths}),
+    )
     report = make_report(
         teacher=base.teacher.model_copy(
             update={"file": hostile.replace("/", ":"), "operators": {hostile: 1}}
         ),
         input=base.input.model_copy(update={"name": hostile, "bounds_source": hostile}),
         output=base.output.model_copy(update={"names": (hostile,), "class_names": (hostile,) * 10}),
+        student=base.student.model_copy(
+            update={"widths": (LayerWidths(layers=(hostile, "b"), teacher=2, student=1),)}
+        ),
         assumptions=(hostile,),
         command=hostile,
         config=hostile,
@@ -85,7 +92,7 @@ def test_hostile_names_stay_text(make_report: MakeReport, digits: Pictures, host
     page, plain = Page(render_html(report, digits)), Page(render_html(base, digits))
     assert [name for name, _ in page.elements] == [name for name, _ in plain.elements]
     assert [set(attributes) for _, attributes in page.elements] == [set(a) for _, a in plain.elements]
-    assert "".join(page.words).count(hostile) >= 14
+    assert "".join(page.words).count(hostile) >= 15
     assert any(hostile in (image["alt"] or "") for image in page.all("img"))
 
 
@@ -147,3 +154,35 @@ def test_samples_on_which_models_differ_are_marked(make_report: MakeReport, digi
     assert ' class="differs"' in render_html(make_report(), digits)
     same = replace(digits, student=digits.teacher)
     assert ' class="differs"' not in render_html(make_report(), same)
+
+
+def widths_shown(page: str) -> list[tuple[str, int, int, str]]:
+    """The rows of the table of widths: layers, channels of teacher and student, share kept."""
+    table = page[page.index('aria-label="Widths of the layers"') :].partition("</table>")[0]
+    rows = [[cell for cell in Page(row).words if cell.strip()] for row in table.split("<tr>")[2:]]
+    return [("".join(row[:-3]), int(row[-3]), int(row[-2]), row[-1]) for row in rows]
+
+
+def test_widths_stand_beside_those_of_the_teacher(make_report: MakeReport) -> None:
+    page = render_html(make_report(), None)
+    assert widths_shown(page) == [
+        ("conv1", 6, 5, "83.3%"),
+        ("conv2, shortcut", 16, 12, "75.0%"),
+        ("fc1", 120, 40, "33.3%"),
+    ]
+    assert "width:83.3%" in page
+    assert "<details open>" in page
+
+
+def test_many_widths_are_folded_up(make_report: MakeReport) -> None:
+    many = tuple(LayerWidths(layers=(f"layer {k}",), teacher=k + 1, student=1) for k in range(30))
+    student = make_report().student.model_copy(update={"widths": many})
+    page = render_html(make_report(student=student), None)
+    assert "<details open>" not in page
+    assert "<summary>30 widths</summary>" in page
+    assert len(widths_shown(page)) == 30
+
+
+def test_a_student_of_another_shape_has_no_widths(make_report: MakeReport) -> None:
+    student = make_report().student.model_copy(update={"widths": None})
+    assert "Widths" not in render_html(make_report(student=student), None)

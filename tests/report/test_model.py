@@ -25,7 +25,8 @@ def test_report_json_obeys_the_published_schema(root: Path, make_report: MakeRep
     schema = json.loads((root / "docs" / "report.schema.json").read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
     full = make_report(accuracy=Accuracy(source="test.npz", n=10, teacher=1.0, student=0.9, agreement=0.9))
-    bare = make_report(margins=None, curves=(), gates=(), conversion=None, export=None)
+    other = full.student.model_copy(update={"family": "cnn", "widths": None})
+    bare = make_report(margins=None, curves=(), gates=(), conversion=None, export=None, student=other)
     for report in (full, bare):
         jsonschema.validate(json.loads(to_json(report)), schema)
 
@@ -36,6 +37,8 @@ def test_report_json_obeys_the_published_schema(root: Path, make_report: MakeRep
         (("schema_version",), 2),
         (("student", "bytes"), 0),
         (("fidelity", 0, "agreement"), 1.2),
+        (("student", "widths", 0, "student"), 0),
+        (("student", "widths", 0, "layers"), []),
         (("surprise",), 1),
     ],
 )
@@ -56,6 +59,14 @@ def test_json_reads_back_to_the_same_report(make_report: MakeReport) -> None:
     again = Report.model_validate_json(to_json(report))
     assert again == report
     assert to_json(again) == to_json(report)
+
+
+def test_a_report_written_before_widths_were_told_still_reads(make_report: MakeReport) -> None:
+    document = json.loads(to_json(make_report()))
+    assert document["student"].pop("widths")[1] == {
+        "layers": ["conv2", "shortcut"], "teacher": 16, "student": 12,
+    }  # fmt: skip
+    assert Report.model_validate_json(json.dumps(document)).student.widths is None
 
 
 def test_report_cannot_be_changed(make_report: MakeReport) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cake_onnx.graph.channels import movement, pointwise, products  # registers the rules
 from cake_onnx.graph.channels.follow import Channels, follow_channels
+from cake_onnx.graph.channels.layers import Layers, layers_of
 from cake_onnx.graph.channels.narrow import narrow
 from cake_onnx.graph.channels.plan import Widths, narrowest, next_drops, plan_widths
 from cake_onnx.graph.channels.sizes import Goal, Sizes
@@ -11,9 +12,11 @@ from cake_onnx.graph.channels.sizes import Goal, Sizes
 __all__ = [
     "Channels",
     "Goal",
+    "Layers",
     "Sizes",
     "Widths",
     "follow_channels",
+    "layers_of",
     "movement",
     "narrow",
     "narrowest",
