@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from cake_onnx.bank import Samples
 from cake_onnx.errors import RunFailedError
-from cake_onnx.losses import class_loss, contrast_pull, disagreement, published_objective
+from cake_onnx.losses import class_slope, contrast_slope, disagreement_slope, published_objective
 from cake_onnx.priors import Prior, ValueRange
 
 Logits = Callable[[Tensor], Tensor]
@@ -127,19 +128,20 @@ def diffuse(
     Raises:
         RunFailedError: The objective is not finite.
     """
-    x, flat_wanted = start, wanted.flatten()
+    x, flat_wanted, watch = start, wanted.flatten(), _Watch()
     halfway: Samples | None = None
     for step in range(settings.steps):
         x = x.detach().requires_grad_()
         logits = teacher(x)
         if step == settings.steps // 2:
             halfway = _samples(start, x, logits, flat_wanted, bounds, round_index)
-        gradient = _gradient(_objective(x, logits, wanted, student, prior, spread, settings), x, step)
+        gradient = _slope(x, logits, wanted, student, prior, spread, settings, watch)
         length = settings.step_length(step)
-        x = prior.project(x.detach() - length * bounds.span * _unit_rms(gradient * bounds.span))
+        x = prior.project(_moved(x.detach(), gradient, length, bounds.span))
         if settings.noise:
             noise = torch.randn(x.shape, generator=generator).to(x.device)
             x = prior.project(x + settings.noise * length * bounds.span * noise)
+    watch.close()
     x = x.detach()
     with torch.no_grad():
         end = _samples(start, x, teacher(x), flat_wanted, bounds, round_index)
@@ -172,24 +174,27 @@ def diffuse_published(
         RunFailedError: The objective is not finite, checked at every step.
     """
     eps = settings.step_of_set(index)
-    start = torch.randn(wanted.numel(), *shape, generator=generator)
+    start, watch = torch.randn(wanted.numel(), *shape, generator=generator), _Watch()
     x = start = start.to(bounds.low.device)
-    for step in range(settings.steps):
+    for _ in range(settings.steps):
         x = x.detach().requires_grad_()
         logits = teacher(x).view(*wanted.shape, -1)
         penalty = prior.penalty(x)
         objective = published_objective(
             logits, wanted, penalty, settings.w_class, settings.w_contrast, settings.w_prior
         )
-        x = x.detach() - eps * _gradient(objective, x, step)
+        watch.see(objective)
+        (gradient,) = torch.autograd.grad(objective, x)
+        x = x.detach() - eps * gradient
         if settings.langevin:
             noise = torch.randn(x.shape, generator=generator).to(x.device)
             x = x + (2 * eps) ** 0.5 * noise
+    watch.close()
     with torch.no_grad():
         return _samples(start, x, teacher(x), wanted.flatten(), bounds, index)
 
 
-def _objective(
+def _slope(
     x: Tensor,
     logits: Tensor,
     wanted: Tensor,
@@ -197,37 +202,83 @@ def _objective(
     prior: Prior,
     spread: Tensor,
     settings: Diffusion,
+    watch: _Watch,
 ) -> Tensor:
-    loss = settings.w_class * class_loss(logits, wanted.flatten())
+    """Derivative of the objective, the sum over all samples, with respect to `x`.
+
+    Only the networks are left to autograd. The terms are functions of logits with short derivatives, and a
+    graph of them took a small network as long as its own pass.
+    """
+    z = logits.detach()
+    slope = settings.w_class * class_slope(z, wanted.flatten())
     if settings.w_contrast:
-        loss = loss + settings.w_contrast * contrast_pull(logits.view(*wanted.shape, -1), spread)
-    if settings.w_prior:
-        loss = loss + settings.w_prior * prior.penalty(x)
+        slope += settings.w_contrast * contrast_slope(z.view(*wanted.shape, -1), spread)
+    heads, slopes, seen = [logits], [slope], z.sum()
     if student is not None and settings.w_student:
-        loss = loss - settings.w_student * disagreement(logits, student(x), spread)
-    return loss.sum()
-
-
-def _gradient(objective: Tensor, x: Tensor, step: int) -> Tensor:
-    if not torch.isfinite(objective):
-        raise RunFailedError(
-            "a finite loss while samples move to the boundary",
-            f"{objective.item()} at step {step}",
-            "state the input's true range with `--input-range LO,HI`; with `--method paper`, whose weights "
-            "are absolute, use `--method rounds`",
-        )
-    (gradient,) = torch.autograd.grad(objective, x)
+        answer = student(x)
+        gap = settings.w_student * disagreement_slope(z, answer.detach(), spread)
+        slope -= gap
+        heads, slopes, seen = [logits, answer], [slope, gap], seen + answer.detach().sum()
+    watch.see(seen)
+    if settings.w_prior:
+        penalty = prior.penalty(x)
+        if penalty.requires_grad:
+            heads, slopes = [*heads, penalty], [*slopes, torch.full_like(penalty, settings.w_prior)]
+    (gradient,) = torch.autograd.grad(heads, x, slopes)
     return gradient
 
 
-def _unit_rms(gradient: Tensor) -> Tensor:
-    """Scale each sample's gradient to a root mean square of 1; a zero gradient stays zero."""
-    axes = tuple(range(1, gradient.dim()))
-    return gradient / gradient.square().mean(axes, keepdim=True).sqrt().clamp_min(1e-20)
+def _moved(x: Tensor, gradient: Tensor, length: float, span: Tensor) -> Tensor:
+    """`x - length * span * g / rms(g)` for `g = span * gradient`; a sample without gradient stays.
+
+    Written with as few passes over the samples as there can be: a network may be as quick as one of them.
+    """
+    one: Tensor | float = span if span.numel() == 1 else 1.0
+    g = gradient if span.numel() == 1 else gradient * span
+    rms = one * _root_mean_square(g)
+    return torch.addcmul(x, g, one * span / rms.clamp_min(1e-20), value=-length)
+
+
+def _root_mean_square(x: Tensor) -> Tensor:
+    """Of each of `(B, *shape)`, `(B, 1, …)`; one pass, where a square and its mean would take three."""
+    axes = tuple(range(1, x.dim()))
+    norm: Tensor = torch.linalg.vector_norm(x, dim=axes, keepdim=True)
+    return norm / math.sqrt(x[0].numel())
+
+
+class _Watch:
+    """Stops a trajectory that is not finite any more; on a GPU at its end, since looking makes it wait."""
+
+    def __init__(self) -> None:
+        self._sums: list[Tensor] = []
+
+    def see(self, total: Tensor) -> None:
+        """Take note of a scalar that is not finite where anything of a step is not."""
+        self._sums.append(total.detach())
+        if total.device.type == "cpu":
+            self._judge(len(self._sums) - 1)
+
+    def close(self) -> None:
+        """Look at all steps."""
+        self._judge(0)
+
+    def _judge(self, first: int) -> None:
+        for step, total in enumerate(map(float, self._sums[first:]), first):
+            if not math.isfinite(total):
+                raise RunFailedError(
+                    "a finite loss while samples move to the boundary",
+                    f"{total} at step {step}",
+                    "state the input's true range with `--input-range LO,HI`; with `--method paper`, whose "
+                    "weights are absolute, use `--method rounds`",
+                )
 
 
 def _samples(
     start: Tensor, x: Tensor, logits: Tensor, wanted: Tensor, bounds: ValueRange, index: int
 ) -> Samples:
-    moved = ((x.detach() - start) / bounds.span).flatten(1)
-    return Samples(x.detach(), logits.detach().float(), wanted, moved.square().mean(1).sqrt(), index)
+    moved = x.detach() - start
+    if bounds.span.numel() == 1:
+        travelled = _root_mean_square(moved) / bounds.span
+    else:
+        travelled = _root_mean_square(moved / bounds.span)
+    return Samples(x.detach(), logits.detach().float(), wanted, travelled.flatten(), index)

@@ -29,6 +29,17 @@ def class_loss(logits: Tensor, wanted: Tensor) -> Tensor:
     return F.cross_entropy(logits, wanted, reduction="none")
 
 
+def class_slope(logits: Tensor, wanted: Tensor) -> Tensor:
+    """Derivative of the sum of `class_loss` with respect to the logits, `(B, K)`.
+
+    Args:
+        logits: Teacher logits `(B, K)`.
+        wanted: Class indices `(B,)`.
+    """
+    slope = logits.softmax(1)
+    return slope.scatter_add_(1, wanted[:, None], slope.new_full((len(wanted), 1), -1.0))
+
+
 def pairwise_contrast(logits: Tensor) -> Tensor:
     """Sum over all ordered pairs of a group of their squared logit distance (CAKE, L_contr).
 
@@ -63,6 +74,19 @@ def contrast_pull(logits: Tensor, spread: Tensor) -> Tensor:
     return ((logits - mean) / spread).square().mean(2).flatten()
 
 
+def contrast_slope(logits: Tensor, spread: Tensor) -> Tensor:
+    """Derivative of the sum of `contrast_pull` with respect to the logits, `(N * G, K)`.
+
+    What the mean contributes cancels, since the distances from it sum to nothing.
+
+    Args:
+        logits: `(N, G, K)`.
+        spread: Standard deviation of the teacher's logits, a scalar tensor above 0.
+    """
+    centred = logits - logits.mean(1, keepdim=True)
+    return (centred * (2 / logits.shape[2] / spread.square())).flatten(0, 1)
+
+
 def disagreement(teacher: Tensor, student: Tensor, spread: Tensor) -> Tensor:
     """Mean absolute logit difference per sample in units of the teacher's spread (DFAD, Fang et al. 2019).
 
@@ -78,6 +102,21 @@ def disagreement(teacher: Tensor, student: Tensor, spread: Tensor) -> Tensor:
     """
     gap = (teacher - teacher.mean(1, keepdim=True)) - (student - student.mean(1, keepdim=True))
     return gap.abs().mean(1) / spread
+
+
+def disagreement_slope(teacher: Tensor, student: Tensor, spread: Tensor) -> Tensor:
+    """Derivative of the sum of `disagreement` with respect to the teacher's logits, `(B, K)`.
+
+    That with respect to the student's is its negative.
+
+    Args:
+        teacher: `(B, K)`.
+        student: `(B, K)`.
+        spread: Standard deviation of the teacher's logits, a scalar tensor above 0.
+    """
+    gap = teacher - student
+    sides = (gap - gap.mean(1, keepdim=True)).sign()
+    return (sides - sides.mean(1, keepdim=True)) / (teacher.shape[1] * spread)
 
 
 def soft_label_loss(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:

@@ -17,6 +17,7 @@ from cake_onnx.devices import generator
 from cake_onnx.diffuse import Diffusion, Published, diffuse, diffuse_published, draw_wanted
 from cake_onnx.errors import RunFailedError
 from cake_onnx.graph.specs import Bounds, InputSpec
+from cake_onnx.losses import class_loss, contrast_pull, disagreement
 from cake_onnx.priors import ImagePrior, UniformPrior, ValueRange
 
 CLASSES = 4
@@ -42,6 +43,10 @@ def lenet5() -> nn.Module:
 
 
 TEACHER, STUDENT = mlp(0), mlp(1)
+torch.manual_seed(2)
+PICTURES = nn.Sequential(
+    nn.Conv2d(3, 6, 3), nn.Tanh(), nn.Flatten(), nn.Linear(216, CLASSES)
+).requires_grad_(False)  # fmt: skip
 
 
 def groups(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -143,6 +148,48 @@ def test_a_step_descends_the_objective_that_is_written() -> None:
     step = 0.01 * 8 * gradient / gradient.square().mean(1, keepdim=True).sqrt()
     end = diffuse(TEACHER, STUDENT, PRIOR, BOUNDS, middle.detach(), wanted, SPREAD, chosen, generator(0))[1]
     torch.testing.assert_close(end.x, (middle - step).detach(), rtol=0, atol=1e-5)
+
+
+def literal_path(
+    student: nn.Module,
+    prior: ImagePrior,
+    bounds: ValueRange,
+    start: Tensor,
+    wanted: Tensor,
+    chosen: Diffusion,
+) -> Tensor:
+    """The objective of every step as it is written, and its derivative by autograd."""
+    x = start
+    for step in range(chosen.steps):
+        x = x.detach().requires_grad_()
+        z, s = PICTURES(x), student(x)
+        loss = (
+            chosen.w_class * class_loss(z, wanted.flatten())
+            + chosen.w_contrast * contrast_pull(z.view(*wanted.shape, -1), SPREAD)
+            + chosen.w_prior * prior.penalty(x)
+            - chosen.w_student * disagreement(z, s, SPREAD)
+        )
+        (gradient,) = torch.autograd.grad(loss.sum(), x)
+        g = bounds.span * gradient
+        unit = g / g.square().mean((1, 2, 3), keepdim=True).sqrt()
+        x = prior.project(x.detach() - chosen.step_length(step) * bounds.span * unit)
+    return x
+
+
+@pytest.mark.parametrize("w_prior", [0.0, 2.0])
+@pytest.mark.parametrize("high", [(1.0, 1.0, 1.0), (1.0, 2.0, 5.0)], ids=["one range", "a range for each"])
+def test_a_path_is_that_of_the_objective_as_it_is_written(w_prior: float, high: tuple[float, ...]) -> None:
+    spec = InputSpec("x", (3, 8, 8), "float32", "NCHW", Bounds((-2.0,) * 3, high, "test", False))
+    prior, bounds = ImagePrior(spec, (3, 8, 8)), ValueRange.of(spec)
+    start, wanted = prior.draw(12, generator(1)), draw_wanted(3, 4, 4, generator(2))
+    torch.manual_seed(3)
+    student = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(144, 4))
+    chosen = Diffusion(w_prior=w_prior, steps=4)
+    end = diffuse(PICTURES, student, prior, bounds, start, wanted, SPREAD, chosen, generator(0))[1]
+    literal = literal_path(student, prior, bounds, start, wanted, chosen)
+    torch.testing.assert_close(end.x, literal, rtol=0, atol=1e-4)
+    far = ((literal - start) / bounds.span).square().mean((1, 2, 3)).sqrt()
+    torch.testing.assert_close(end.travelled, far, rtol=1e-4, atol=1e-4)
 
 
 def test_halfway_and_end_carry_the_teachers_logits() -> None:

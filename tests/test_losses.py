@@ -8,8 +8,11 @@ from torch import Tensor
 
 from cake_onnx.losses import (
     class_loss,
+    class_slope,
     contrast_pull,
+    contrast_slope,
     disagreement,
+    disagreement_slope,
     margin,
     pairwise_contrast,
     published_objective,
@@ -77,6 +80,30 @@ def test_contrast_pulls_each_sample_to_the_mean_of_its_group() -> None:
     logits = draw(1, 2, 4, 3).requires_grad_()
     (gradient,) = torch.autograd.grad(contrast_pull(logits, torch.tensor(1.0)).sum(), logits)
     torch.testing.assert_close(gradient, (2 / 3 * (logits - logits.mean(1, keepdim=True))).detach())
+
+
+@given(shapes, seeds, st.floats(0.1, 10))
+def test_slopes_are_the_derivatives_of_the_losses(
+    shape: tuple[int, int, int], seed: int, spread: float
+) -> None:
+    count, group, classes = shape
+    logits = draw(seed, count * group, classes).requires_grad_()
+    student = draw(seed + 1, count * group, classes).requires_grad_()
+    wanted, unit = torch.arange(len(logits)) % classes, torch.tensor(spread, dtype=torch.float64)
+
+    def slope(loss: Tensor, of: Tensor) -> Tensor:
+        return torch.autograd.grad(loss.sum(), of)[0]
+
+    grouped = logits.view(shape)
+    gap = disagreement_slope(logits.detach(), student.detach(), unit)
+    torch.testing.assert_close(
+        class_slope(logits.detach(), wanted), slope(class_loss(logits, wanted), logits)
+    )
+    torch.testing.assert_close(
+        contrast_slope(grouped.detach(), unit), slope(contrast_pull(grouped, unit), logits)
+    )
+    torch.testing.assert_close(gap, slope(disagreement(logits, student, unit), logits))
+    torch.testing.assert_close(-gap, slope(disagreement(logits, student, unit), student))
 
 
 @given(sizes, st.integers(2, 6), seeds, st.floats(0, 50))

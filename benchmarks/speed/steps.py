@@ -42,15 +42,16 @@ def measure(options: argparse.Namespace, results: Results) -> None:
 def _measure_one(name: str, teacher: Teacher, config: Config, turns: int, results: Results) -> None:
     rounds = first_round(teacher, config)
     start = rounds.pool.draw(BATCH, generator(0, "speed"))
+    points = _points(rounds, start)
     runs: dict[str, Callable[[], object]] = {
-        _TEACHER: lambda: _bare(rounds, start, None),
+        _TEACHER: lambda: _bare(rounds, points, None),
         _NONE: lambda: _diffused(rounds, start, None),
     }
     if rounds.lesson.shrink_to is None:  # a family's student has its size from the start
-        runs |= _with_student(rounds, start, _QUARTER, rounds.student)
+        runs |= _with_student(rounds, start, points, _QUARTER, rounds.student)
     else:
-        runs |= _with_student(rounds, start, _FULL, rounds.student)
-        runs |= _with_student(rounds, start, _QUARTER, _narrowed(teacher, config))
+        runs |= _with_student(rounds, start, points, _FULL, rounds.student)
+        runs |= _with_student(rounds, start, points, _QUARTER, _narrowed(teacher, config))
     seconds = in_turns(runs, turns, rounds.lesson.device.torch_device)
     passes = len(start) * (rounds.settings.diffusion.steps + 0.5)
     for way, against in _pairs(seconds):
@@ -70,11 +71,11 @@ def _pairs(seconds: dict[str, list[float]]) -> list[tuple[str, str]]:
 
 
 def _with_student(
-    rounds: Rounds, start: Tensor, way: str, student: Logits
+    rounds: Rounds, start: Tensor, points: list[Tensor], way: str, student: Logits
 ) -> dict[str, Callable[[], object]]:
     return {
         way: lambda: _diffused(rounds, start, student),
-        f"{_BOTH}, {way}": lambda: _bare(rounds, start, student),
+        f"{_BOTH}, {way}": lambda: _bare(rounds, points, student),
     }
 
 
@@ -98,10 +99,25 @@ def _diffused(rounds: Rounds, start: Tensor, student: Logits | None) -> None:
     )  # fmt: skip
 
 
-def _bare(rounds: Rounds, start: Tensor, student: Logits | None) -> None:
-    for _ in range(rounds.settings.diffusion.steps):
-        bare_step(rounds.teacher, start)
+def _points(rounds: Rounds, start: Tensor) -> list[Tensor]:
+    """Where the teacher is asked on the way: what a pooling costs depends on what it is given."""
+    points: list[Tensor] = []
+    asked = rounds.teacher
+
+    def noted(x: Tensor) -> Tensor:
+        points.append(x.detach())
+        return asked(x)
+
+    rounds.teacher = noted
+    _diffused(rounds, start, None)
+    rounds.teacher = asked
+    return points
+
+
+def _bare(rounds: Rounds, points: list[Tensor], student: Logits | None) -> None:
+    for x in points[:-1]:
+        bare_step(rounds.teacher, x)
         if student is not None:
-            bare_step(student, start)
+            bare_step(student, x)
     with torch.no_grad():
-        rounds.teacher(start)
+        rounds.teacher(points[-1])

@@ -26,7 +26,7 @@ class _Bounded:
     def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Jitter `(B, *shape)` by a hundredth of the range; nothing else is known to be harmless."""
         noise = torch.randn(x.shape, generator=generator).to(x.device)
-        return self.range.clamp(x + 0.01 * self.range.span.to(x.device) * noise)
+        return self.range.clamp(x + 0.01 * self.range.on(x.device).span * noise)
 
     def penalty(self, x: Tensor) -> Tensor:
         """Zero for each of `(B, *shape)`, `(B,)`: inside the bounds nothing is preferred."""
