@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,6 +14,7 @@ from cake_onnx.devices import (
     choose_precision,
     find_device,
     generator,
+    keep_freed_memory,
     processor_name,
     samples_at_once,
     strides_over,
@@ -184,3 +190,51 @@ def test_parts_are_only_for_what_does_not_fit() -> None:
 def test_a_convolution_that_steps_beyond_its_image_is_seen(side: int, expected: bool) -> None:
     network = nn.Sequential(nn.Identity(), nn.Conv2d(1, 2, 3, stride=2, padding=1))
     assert strides_over(network, torch.zeros(5, 1, side, side)) is expected
+
+
+GLIBC = platform.libc_ver()[0] == "glibc"
+HEAP = """
+import ctypes, sys
+from cake_onnx.devices import keep_freed_memory
+class Info(ctypes.Structure):  # struct mallinfo, from malloc.h
+    _fields_ = [(name, ctypes.c_int) for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks "
+                "fordblks keepcost".split()]
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.free.argtypes, libc.mallinfo.restype = ctypes.c_void_p, [ctypes.c_void_p], Info
+if sys.argv[1] == "keep":
+    assert keep_freed_memory()
+before = libc.mallinfo()
+block = libc.malloc(20 << 20)
+apart = libc.mallinfo().hblks - before.hblks
+libc.free(block)
+print(apart, (libc.mallinfo().fordblks - before.fordblks) >> 20)
+"""
+
+
+def heap(word: str) -> tuple[int, int]:
+    """Mappings of their own that 20 MB needed, and MB that wait for their next use once they are freed."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    done = subprocess.run(
+        [sys.executable, "-c", HEAP, word], env=plain, check=True, capture_output=True, text=True
+    )
+    mapped, kept = map(int, done.stdout.split())
+    return mapped, kept
+
+
+@pytest.mark.skipif(not GLIBC, reason="needs glibc")
+def test_freed_memory_is_kept() -> None:
+    assert heap("as it is") == (1, 0)
+    mapped, kept = heap("keep")
+    assert mapped == 0
+    assert kept > 10
+
+
+@pytest.mark.skipif(not GLIBC, reason="needs glibc")
+def test_who_has_chosen_how_memory_is_kept_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1000")
+    assert not keep_freed_memory()
+
+
+def test_other_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("musl", "1.2"))
+    assert not keep_freed_memory()

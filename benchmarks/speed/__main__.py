@@ -23,7 +23,7 @@ import torch  # noqa: E402
 from speed import compiled, steps, ways  # noqa: E402
 from speed.lines import Results  # noqa: E402
 
-from cake_onnx.devices import find_device  # noqa: E402
+from cake_onnx.devices import find_device, keep_freed_memory  # noqa: E402
 
 PARTS: dict[str, Callable[[argparse.Namespace, Results], None]] = {
     "step": steps.measure,
@@ -37,6 +37,7 @@ def main() -> None:
     options = _parse()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
+    keep_freed_memory()  # as the command does
     results = Results(options.results, find_device(options.device))
     for part in options.only.split(","):
         start = time.perf_counter()

@@ -87,9 +87,11 @@ def compress(
     agreement is below --min-agreement, 2 usage, 3 MODEL not supported, 4 failed, 130 interrupted.
     """
     config = collect(given, config_file)
+    from cake_onnx.devices import keep_freed_memory
     from cake_onnx.ranks import ranks
     from cake_onnx.workspace import Workspace, inputs_of
 
+    keep_freed_memory()
     together = ranks()
     if not together.first:
         return 0 if dry_run else _assist(model, config, together)
@@ -181,8 +183,10 @@ def synthesize(
         found, remedy = ("a folder at", "") if path.is_dir() else ("a file at", " or add `--overwrite`")
         raise UsageError("a new file for `-o`", f"{found} {path}", f"choose another{remedy}")
     require_writable(path.parent)
+    from cake_onnx.devices import keep_freed_memory
     from cake_onnx.synthesis import synthesize as run
 
+    keep_freed_memory()
     with Display(quiet) as display:
         drawn = run(model, samples, collect(given, None), display)
     write_samples(path, drawn)
