@@ -14,20 +14,15 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import multiprocessing
-import os
 import sys
-import time
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from arms import ARMS
 from job import COLUMNS, Job, measure
-from ledger import append, rows
+from runs import run_all
 
 RESULTS = Path(__file__).parents[1] / "results" / "fidelity.csv"
 
@@ -35,33 +30,9 @@ RESULTS = Path(__file__).parents[1] / "results" / "fidelity.csv"
 def main() -> None:
     """Run what is not in the CSV yet, until there is nothing left or the time is up."""
     options = _parse()
-    done = {tuple(row[column] for column in Job.KEY) for row in rows(options.results)}
-    jobs = [job for job in _jobs(options) if job.key() not in done]
-    print(f"{len(jobs)} runs to do", file=sys.stderr, flush=True)
-    if options.workers == 1:
-        for job in jobs:
-            append(options.results, COLUMNS, measure(job))
-    else:
-        _side_by_side(jobs, options)
-
-
-def _side_by_side(jobs: list[Job], options: argparse.Namespace) -> None:
-    end = time.monotonic() + 60 * options.minutes
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(options.workers, mp_context=context)
-    waiting: set[Future[dict[str, Any]]] = {pool.submit(measure, job) for job in jobs}
-    while waiting and time.monotonic() < end:
-        finished, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
-        for future in finished:
-            if future.exception() is None:
-                append(options.results, COLUMNS, future.result())
-            else:  # one run that broke shall not take the others with it
-                print(f"failed: {future.exception()!r}", file=sys.stderr, flush=True)
-    if waiting:
-        print(f"time is up: {len(waiting)} runs were not finished", file=sys.stderr, flush=True)
-        for worker in multiprocessing.active_children():
-            worker.kill()
-        os._exit(0)  # what waits for the workers at exit would wait for ever
+    run_all(
+        list(_jobs(options)), measure, options.results, COLUMNS, Job.KEY, options.workers, options.minutes
+    )
 
 
 def _jobs(options: argparse.Namespace) -> Iterator[Job]:
@@ -91,7 +62,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], help="a default to change: diffusion.steps=4")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--workers", type=int, default=1, help="runs side by side")
-    parser.add_argument("--minutes", type=float, default=1e6, help="with several workers: stop after")
+    parser.add_argument("--minutes", type=float, default=1e6, help="begin nothing later")
     return parser.parse_args()
 
 
