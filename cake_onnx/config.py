@@ -118,6 +118,10 @@ class Config(BaseModel):
         None,
         description="Most multiply-adds over the teacher's, instead of --compression.",
     )
+    channel_block: Annotated[int, Field(ge=1)] | None = Field(
+        None,
+        description="Cut convolutions to multiples of this; --max-latency-ratio finds what is fast.",
+    )
     method: Literal["rounds", "paper"] = Field(
         "rounds",
         description="rounds: diffusion and distillation in turn. paper: CAKE as published, all sets first.",
@@ -193,6 +197,10 @@ class Config(BaseModel):
         if self.student.endswith(".onnx"):
             if sizes:
                 raise ValueError(f"{sizes[0]} sizes students built here, and {self.student} has its size")
+            if self.channel_block is not None:
+                raise ValueError(
+                    f"--channel-block is for the teacher grown down, and {self.student} is whole"
+                )
         elif self.student_weights == "reset":
             raise ValueError("--student-weights reset needs --student FILE.onnx")
         return self

@@ -172,7 +172,7 @@ def size(
         return config
     together, saved = ranks(), checkpoints.load()
     if together.first:
-        config = settle_size(teacher, config, saved[1].get("size") if saved else None, latency_provider)
+        config = settle_size(teacher, config, saved[1] if saved else None, latency_provider)
     return Config.model_validate_json(together.from_first(config.model_dump_json().encode()))
 
 

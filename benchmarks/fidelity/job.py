@@ -87,7 +87,11 @@ class Taught:
     y: npt.NDArray[np.int64]
 
 
-def teach(job: Job) -> Taught:
+Build = Callable[[Teacher, Job, Config], Student]
+"""How the student of a job comes about."""
+
+
+def teach(job: Job, build: Build | None = None) -> Taught:
     """Train a student, export it and let onnxruntime classify the real data with it."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
     config = Config(
@@ -100,7 +104,7 @@ def teach(job: Job) -> Taught:
     )
     teacher = load_teacher(job.teachers / job.entry["file"], config.input_range, config.mean, config.std)
     x, y = real_data(job.entry, job.data, teacher.input.shape)
-    student = _student(teacher, job, config)
+    student = (build or _student)(teacher, job, config)
     lesson, _ = prepare_lesson(teacher, student, config)
     start = time.perf_counter()
     training = ARMS[job.arm](teacher, lesson, job.rounds, job.settings, _teller(job))
@@ -115,9 +119,13 @@ def teach(job: Job) -> Taught:
 
 def measure(job: Job) -> dict[str, Any]:
     """One line of the CSV."""
-    taught = teach(job)
+    return {name: getattr(job, name) for name in Job.KEY} | measured(job, teach(job))
+
+
+def measured(job: Job, taught: Taught) -> dict[str, Any]:
+    """What became of a run."""
     wanted, given = taught.wanted, taught.given
-    return {name: getattr(job, name) for name in Job.KEY} | {
+    return {
         "passes": taught.passes, "seconds": round(taught.seconds, 1), "student": taught.student.family,
         "parameters_teacher": taught.teacher.parameters, "parameters_student": parameters(taught.student),
         "accuracy_teacher": round(float(np.mean(wanted == taught.y)), 4),

@@ -21,21 +21,16 @@ import argparse
 import copy
 import itertools
 import json
-import multiprocessing
-import os
 import shlex
 import sys
-import time
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from arms import ARMS
 from job import COLUMNS, Job, measure
-from ledger import append, rows
+from runs import run_all
 
 RESULTS = Path(__file__).parents[1] / "results" / "fidelity.csv"
 
@@ -43,33 +38,8 @@ RESULTS = Path(__file__).parents[1] / "results" / "fidelity.csv"
 def main() -> None:
     """Run what is not in the CSV yet, until there is nothing left or the time is up."""
     options = _parse()
-    done = {tuple(row[column] for column in Job.KEY) for row in rows(options.results)}
-    jobs = [job for line in _lines(options) for job in _jobs(line) if job.key() not in done]
-    print(f"{len(jobs)} runs to do", file=sys.stderr, flush=True)
-    if options.workers == 1:
-        for job in jobs:
-            append(options.results, COLUMNS, measure(job))
-    else:
-        _side_by_side(jobs, options)
-
-
-def _side_by_side(jobs: list[Job], options: argparse.Namespace) -> None:
-    end = time.monotonic() + 60 * options.minutes
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(options.workers, mp_context=context)
-    waiting: set[Future[dict[str, Any]]] = {pool.submit(measure, job) for job in jobs}
-    while waiting and time.monotonic() < end:
-        finished, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
-        for future in finished:
-            if future.exception() is None:
-                append(options.results, COLUMNS, future.result())
-            else:  # one run that broke shall not take the others with it
-                print(f"failed: {future.exception()!r}", file=sys.stderr, flush=True)
-    if waiting:
-        print(f"time is up: {len(waiting)} runs were not finished", file=sys.stderr, flush=True)
-        for worker in multiprocessing.active_children():
-            worker.kill()
-        os._exit(0)  # what waits for the workers at exit would wait for ever
+    jobs = [job for line in _lines(options) for job in _jobs(line)]
+    run_all(jobs, measure, options.results, COLUMNS, Job.KEY, options.workers, options.minutes)
 
 
 def _lines(options: argparse.Namespace) -> list[argparse.Namespace]:
@@ -108,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--set", action="append", default=[], help="a default to change: diffusion.steps=4")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--workers", type=int, default=1, help="runs side by side")
-    parser.add_argument("--minutes", type=float, default=1e6, help="with several workers: stop after")
+    parser.add_argument("--minutes", type=float, default=1e6, help="begin nothing later")
     return parser
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from cake_onnx.config import Config
+from cake_onnx.config import Config, flag_of
 from cake_onnx.devices import choose_precision, find_device, generator, samples_at_once, strides_over
 from cake_onnx.errors import UnsupportedTeacherError, UsageError
 from cake_onnx.graph.cost import activation_bytes
@@ -22,6 +22,8 @@ from cake_onnx.students.like_teacher import NAME, LikeTeacher, grow_down
 from cake_onnx.teacher import Teacher
 
 _log = logging.getLogger(__name__)
+_WEIGHED_ON = 64
+"""Samples on which channels are weighed before anything is taught."""
 
 
 def choose_student(teacher: Teacher, config: Config) -> Student:
@@ -40,12 +42,13 @@ def choose_student(teacher: Teacher, config: Config) -> Student:
         try:
             return _grown_down(teacher, config, "the teacher's own graph can be narrowed")
         except (UnsupportedTeacherError, UsageError) as error:
-            if config.max_operations is not None:
+            if config.max_operations is not None or config.channel_block is not None:
                 raise
             why_not = f"; the teacher's own graph was not taken: {error.found}"
-    if config.max_operations is not None:
-        found = f"--student {config.student} with --method {config.method}"
-        raise UsageError("a student grown down, for --max-operations", found, "use --compression")
+    for name in ("max_operations", "channel_block"):
+        if getattr(config, name) is not None:
+            found = f"--student {config.student} with --method {config.method}"
+            raise UsageError(f"a student grown down, for {flag_of(name)}", found, "leave it out")
     if config.student.startswith("timm:"):
         return student_of_timm(config.student.removeprefix("timm:"), teacher, config.seed)
     if ":" in config.student:
@@ -63,13 +66,22 @@ def choose_student(teacher: Teacher, config: Config) -> Student:
 
 
 def _grown_down(teacher: Teacher, config: Config, reason: str) -> Student:
+    graph, block = (teacher.prepared, teacher.input), config.channel_block
     if config.max_operations is None:
         target = int(teacher.parameters / config.compression)
-        return Student(grow_down(teacher.prepared, teacher.input, target), NAME, target, reason, target)
-    whole = LikeTeacher(teacher.prepared, teacher.input, "operations")
-    target = int(whole.size * config.max_operations)
-    module = grow_down(teacher.prepared, teacher.input, target, "operations")
+        return Student(grow_down(*graph, target, block=block), NAME, target, reason, target)
+    target = int(LikeTeacher(*graph, "operations").size * config.max_operations)
+    module = grow_down(*graph, target, "operations", block)
+    # Planned now, by what is the same in every run, since a candidate of these very widths has been timed.
+    module.plan(target, weigh(module, teacher, config))
     return Student(module, NAME, teacher.parameters, reason, target)
+
+
+def weigh(module: LikeTeacher, teacher: Teacher, config: Config) -> dict[int, float]:
+    """What the channels of an untaught student are worth on samples of the prior."""
+    prior, _ = build_prior(config.prior, teacher.input, teacher.module)
+    draw = generator(config.seed, "candidate")
+    return module.weigh(prior.draw(_WEIGHED_ON, draw), draw)
 
 
 def prepare_lesson(teacher: Teacher, student: Student, config: Config) -> tuple[Lesson, str]:

@@ -245,7 +245,7 @@ def _note(curve: list[Point]) -> str:
 
 def _facts(curve: list[Point], total: int, lesson: Lesson) -> dict[str, Any]:
     points = [[p.round, p.passes, p.loss, p.agreement] for p in curve]
-    return {"total": total, "size": lesson.size, "curve": points}
+    return {"total": total, "size": lesson.size, "block": lesson.block, "curve": points}
 
 
 def _recall(facts: dict[str, Any]) -> list[Point]:

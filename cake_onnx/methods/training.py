@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from cake_onnx.devices import Device
 from cake_onnx.priors import Prior, ValueRange
 from cake_onnx.ranks import Ranks
+from cake_onnx.students.like_teacher import LikeTeacher
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ class Lesson:
         if self.shrink_to is not None:
             return self.shrink_to
         return sum(weight.numel() for weight in self.student.parameters())
+
+    @property
+    def block(self) -> int | None:
+        """Channels that the convolutions of a student grown down shall come in."""
+        return self.student.block if isinstance(self.student, LikeTeacher) else None
 
     @property
     def place(self) -> str:

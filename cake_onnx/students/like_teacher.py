@@ -7,11 +7,9 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
-import numpy.typing as npt
 import onnx
 import torch
-from onnx import helper
+from onnx import ModelProto, helper
 from torch import Tensor
 
 from cake_onnx.errors import UnsupportedTeacherError, UsageError
@@ -33,12 +31,11 @@ from cake_onnx.graph.prepare import Prepared
 from cake_onnx.graph.specs import InputSpec
 from cake_onnx.graph.taps import Taps, places_of
 from cake_onnx.graph.trainable import TrainableGraph, stored_arrays
+from cake_onnx.students.importance import weigh_channels
 
 NAME = "like-teacher"
 _PLAN = "widths"
 _KEPT = "kept"
-_PROJECTIONS = 8
-"""Random weightings of the logits that importance is averaged over."""
 
 
 class LikeTeacher(TrainableGraph):
@@ -48,13 +45,17 @@ class LikeTeacher(TrainableGraph):
         prepared: The teacher, cut and folded.
         input: What it takes.
         goal: What there shall be less of.
+        block: Channels that convolutions shall come in, where they are wider than that.
 
     Raises:
         UnsupportedTeacherError: Its graph cannot be narrowed; the message names the node that stops it.
     """
 
-    def __init__(self, prepared: Prepared, input: InputSpec, goal: Goal = "parameters") -> None:
+    def __init__(
+        self, prepared: Prepared, input: InputSpec, goal: Goal = "parameters", block: int | None = None
+    ) -> None:
         self.goal: Goal = goal
+        self.block = block
         if prepared.fixed_batch is not None:
             raise _cannot("a graph through which any batch goes", "one tied to its batch")
         body = without_rounding(prepared.body) if prepared.quantised else prepared.body
@@ -68,7 +69,7 @@ class LikeTeacher(TrainableGraph):
         self.widths: Widths | None = None
         channels = follow_channels(self.skeleton, self.input)
         self.layers = layers_of(channels)
-        self.starts = {group.keys: len(group.items) for group in Sizes(channels).groups}
+        self.starts = {group.keys: len(group.items) for group in self._sizes(channels).groups}
         there, here = places_of(prepared.body), places_of(self.skeleton)
         self.kept = {
             name: (axis, torch.arange(count))
@@ -81,7 +82,7 @@ class LikeTeacher(TrainableGraph):
     @property
     def size(self) -> int:
         """Numbers that the weights hold now, or the operations of one sample where those are the goal."""
-        return self._sizes().size
+        return self._sizes(follow_channels(self.skeleton, self.input)).size
 
     def widths_by_layer(self) -> tuple[tuple[tuple[str, ...], int, int], ...]:
         """Names of layers that are always equally wide, their channels in the teacher, and those left now."""
@@ -99,7 +100,36 @@ class LikeTeacher(TrainableGraph):
         channels = follow_channels(self.skeleton, self.input)
         if not channels.droppable():
             raise _cannot("channels that can be dropped", channels.reason() or "none in this graph")
-        return narrowest(Sizes(channels, self.goal))
+        return narrowest(self._sizes(channels))
+
+    def weigh(self, x: Tensor, generator: torch.Generator) -> dict[int, float]:
+        """What every channel is worth now, by its number in the graph, on samples `(B, *shape)`."""
+        return weigh_channels(self, follow_channels(self.model(), self.input), x, generator)
+
+    def plan(self, target: int, importance: Mapping[int, float]) -> None:
+        """Settle how wide each layer shall end for a size of `target`, instead of at the first cut.
+
+        Args:
+            target: Size at the end, at most.
+            importance: As `weigh` gave it.
+
+        Raises:
+            UsageError: The graph cannot be that small.
+        """
+        self.widths = plan_widths(self._sizes(follow_channels(self.skeleton, self.input)), target, importance)
+
+    def narrowed(self, target: int, importance: Mapping[int, float]) -> tuple[ModelProto, int]:
+        """The graph cut to `target` at once, and its size, which may be less; this student stays as it is.
+
+        Raises:
+            UsageError: The graph cannot be that small.
+        """
+        channels = follow_channels(self.model(), self.input)
+        sizes = self._sizes(channels)
+        widths = plan_widths(sizes, target, importance)
+        drops = next_drops(sizes, widths, self.starts, 1.0, importance)
+        sizes.drop(drops)
+        return narrow(channels, drops), sizes.size
 
     def shrink(
         self,
@@ -128,8 +158,8 @@ class LikeTeacher(TrainableGraph):
             UsageError: The graph cannot be that small.
         """
         channels = follow_channels(self.model(), self.input)
-        sizes = Sizes(channels, self.goal)
-        importance = self._importance(channels, x, generator)
+        sizes = self._sizes(channels)
+        importance = weigh_channels(self, channels, x, generator)
         if self.widths is None:
             self.widths = plan_widths(sizes, target, importance)
         drops = next_drops(sizes, self.widths, self.starts, progress, importance)
@@ -175,28 +205,8 @@ class LikeTeacher(TrainableGraph):
             if mask is not None:
                 self.kept[name] = (axis, left[torch.from_numpy(mask)])
 
-    def _sizes(self) -> Sizes:
-        return Sizes(follow_channels(self.skeleton, self.input), self.goal)
-
-    def _importance(self, channels: Channels, x: Tensor, generator: torch.Generator) -> dict[int, float]:
-        """First-order effect of every item on the logits: E ‖∂z/∂gate‖², the gate multiplying the channel.
-
-        Where a weight sums over a channel, its slice times its gradient is the derivative of such a gate
-        (Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019, section 3). Random
-        signs in front of the logits make the square of a sum over samples an estimate of the sum of squares.
-        """
-        weights = self.weights()
-        total: dict[int, float] = {}
-        for _ in range(_PROJECTIONS):
-            logits = self(x)
-            signs = (torch.randint(0, 2, logits.shape, generator=generator) * 2 - 1).to(logits)
-            total_logit = (signs * logits).sum()
-            slopes = torch.autograd.grad(total_logit, list(weights.values()), materialize_grads=True)
-            named = zip(weights.items(), slopes, strict=True)
-            products = {name: weight * slope for (name, weight), slope in named}
-            for item, slope in _gates(channels, self.to_initializers(products)).items():
-                total[item] = total.get(item, 0.0) + slope * slope
-        return total
+    def _sizes(self, channels: Channels) -> Sizes:
+        return Sizes(channels, self.goal, self.block)
 
 
 def what_layers_read(channels: Channels) -> dict[str, tuple[int, int]]:
@@ -211,34 +221,20 @@ def what_layers_read(channels: Channels) -> dict[str, tuple[int, int]]:
     return found
 
 
-def _gates(channels: Channels, products: Mapping[str, npt.NDArray[np.float32]]) -> dict[int, float]:
-    """Derivative with respect to the gate of every item: by what sums over it, else by what makes it."""
-    reading: dict[int, float] = {}
-    making: dict[int, float] = {}
-    for name, product in products.items():
-        for axis, label in enumerate(channels.labels.get(name, ())):
-            if label is None:
-                continue
-            slopes = product.sum(axis=tuple(other for other in range(product.ndim) if other != axis))
-            into = reading if channels.contracted.get(name) == axis else making
-            for item, slope in zip(label.tolist(), slopes.tolist(), strict=True):
-                for root in channels.items.roots(item):
-                    into[root] = into.get(root, 0.0) + slope
-    return making | reading
-
-
 def _cannot(expected: str, found: str) -> UnsupportedTeacherError:
     return UnsupportedTeacherError(f"{expected}, to grow the teacher down", found, "choose another --student")
 
 
-def grow_down(prepared: Prepared, input: InputSpec, target: int, goal: Goal = "parameters") -> LikeTeacher:
+def grow_down(
+    prepared: Prepared, input: InputSpec, target: int, goal: Goal = "parameters", block: int | None = None
+) -> LikeTeacher:
     """The teacher as a student that can become as small as `target`.
 
     Raises:
         UnsupportedTeacherError: The graph cannot be narrowed.
         UsageError: It cannot become that small; the message says how small it can become.
     """
-    module = LikeTeacher(prepared, input, goal)
+    module = LikeTeacher(prepared, input, goal, block)
     least, whole = module.narrowest(), module.size
     if least > target:
         less = (

@@ -23,6 +23,7 @@ SAID: dict[str, tuple[Any, Any, Any]] = {
     "max_latency_ratio": ("50%", "0.4", 0.3),
     "latency_batch": ("1", "8", 2),
     "max_operations": ("0.5", "40%", 0.3),
+    "channel_block": ("16", "8", 4),
     "method": ("paper", "rounds", "paper"),
     "budget": ("small", "large", "small"),
     "rounds": ("7", "8", 9),

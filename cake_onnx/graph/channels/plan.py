@@ -16,12 +16,13 @@ def plan_widths(sizes: Sizes, target: int, importance: Mapping[int, float]) -> W
     """Drop what matters least for its cost until the size is `target`; the widths then.
 
     Whole blocks of channels go (see `Group`), the least important of each group first. Blocks that turn out
-    not to be in the way are given back. `sizes` is left as it was.
+    not to be in the way are given back; in parts too, unless `sizes` knows what is computed at once. `sizes`
+    is left as it was.
 
     Raises:
         UsageError: The graph cannot be that small.
     """
-    given: list[list[int]] = []
+    given: list[tuple[int, list[int]]] = []
     waiting = [entry for index in range(len(sizes.groups)) if (entry := _next(sizes, index, importance))]
     heapq.heapify(waiting)
     while sizes.size > target:
@@ -42,36 +43,40 @@ def plan_widths(sizes: Sizes, target: int, importance: Mapping[int, float]) -> W
             heapq.heappush(waiting, fresh)
             continue
         sizes.drop(block)
-        given.append(block)
+        given.append((index, block))
         if following := _next(sizes, index, importance):
             heapq.heappush(waiting, following)
-    for block in reversed(given):
-        _give_back(sizes, block, target)
+    closed = set[int]()
+    for index, block in reversed(given):
+        # What went earlier from a group comes back only on top of what went later, or blocks would break.
+        if index not in closed and not _give_back(sizes, block, target) and sizes.block is not None:
+            closed.add(index)
     widths = {group.keys: len(sizes.left(group)) for group in sizes.groups}
     _undo(sizes, given)
     return widths
 
 
-def _give_back(sizes: Sizes, block: list[int], target: int) -> None:
-    """Take back as much of a block as fits into the target, what matters most first."""
-    count = len(block)
+def _give_back(sizes: Sizes, block: list[int], target: int) -> bool:
+    """Take back as much of a block as fits into the target, what matters most first; whether all did."""
+    whole = count = len(block)
     while count:
         part = block[-count:]
         sizes.take_back(part)
         if sizes.size <= target:
             del block[-count:]
-            return
+            break
         sizes.drop(part)
-        count //= 2
+        count = 0 if sizes.block is not None else count // 2
+    return count == whole
 
 
 def narrowest(sizes: Sizes) -> int:
     """Size of the smallest form of a graph. `sizes` is left as it was."""
-    given: list[list[int]] = []
+    given: list[tuple[int, list[int]]] = []
     for index in range(len(sizes.groups)):
         while block := _next(sizes, index, {}):
             sizes.drop(block[2])
-            given.append(block[2])
+            given.append((index, block[2]))
     found = sizes.size
     _undo(sizes, given)
     return found
@@ -91,8 +96,8 @@ def _next(sizes: Sizes, index: int, importance: Mapping[int, float]) -> tuple[fl
     return (sum(importance.get(item, 0.0) for item in block) / saved, index, block) if saved > 0 else None
 
 
-def _undo(sizes: Sizes, given: list[list[int]]) -> None:
-    for block in given:
+def _undo(sizes: Sizes, given: list[tuple[int, list[int]]]) -> None:
+    for _, block in given:
         sizes.take_back(block)
 
 

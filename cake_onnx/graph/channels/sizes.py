@@ -12,12 +12,16 @@ import numpy.typing as npt
 from onnx import TensorProto
 
 from cake_onnx.graph.channels.follow import Channels
+from cake_onnx.graph.wiring import attribute
 
 _COUNTED = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 BESIDE = 0.1
 """What was not asked for counts a tenth of the same share of what was."""
 _SMALLEST_SHARE = 16
 """No axis is narrowed below this part of its width."""
+
+_BELOW_A_BLOCK = 1.5
+"""What reading a channel costs where there are fewer than a block, over one of a whole block (measured)."""
 
 Key = tuple[str, int]
 """A tensor and one of its axes."""
@@ -32,7 +36,7 @@ class Group:
     Attributes:
         keys: Weights and axes they run along; the same before and after narrowing.
         items: The items.
-        block: Convolutions run at full speed where their channels are a multiple of this.
+        block: Dropped at once: convolutions run at full speed where their channels are a multiple of this.
     """
 
     keys: tuple[Key, ...]
@@ -46,13 +50,16 @@ class Sizes:
     Args:
         channels: The graph.
         goal: What `size` counts.
+        block: Channels that convolutions are computed in at once, where the plan shall go by that.
     """
 
-    def __init__(self, channels: Channels, goal: Goal = "parameters") -> None:
+    def __init__(self, channels: Channels, goal: Goal = "parameters", block: int | None = None) -> None:
         self.goal: Goal = goal
+        self.block = block
         stored = [tensor for tensor in channels.model.graph.initializer if tensor.data_type in _COUNTED]
         self._shape = {tensor.name: list(tensor.dims) for tensor in stored}
         self._uses = _uses(channels)
+        self._kernels = _kernels(channels)
         # How many dropped items each index of an axis hangs on; it stays where that is none.
         self._gone: dict[Key, npt.NDArray[np.int64]] = {}
         self._places: dict[int, list[tuple[Key, npt.NDArray[np.int64]]]] = {}
@@ -66,7 +73,7 @@ class Sizes:
         self.groups = self._group(channels, weights)
         self.dropped: set[int] = set()
 
-        self._whole = self.parameters, self.operations
+        self._whole = self.parameters, self.carried_out
 
     @property
     def operations(self) -> int:
@@ -74,10 +81,18 @@ class Sizes:
         return sum(math.prod(shape) * self._uses.get(name, 0) for name, shape in self._shape.items())
 
     @property
+    def carried_out(self) -> int:
+        """Operations as convolutions are computed: in whole blocks of channels, where their size is known."""
+        return sum(
+            math.prod(self._computed(name, shape)) * self._uses.get(name, 0)
+            for name, shape in self._shape.items()
+        )
+
+    @property
     def cost(self) -> float:
         """Parameters and operations, each as a share of what the graph had."""
         weigh = (1.0, BESIDE) if self.goal == "parameters" else (BESIDE, 1.0)
-        now = (self.parameters, self.operations)
+        now = (self.parameters, self.carried_out)
         return sum(w * part / max(1, all) for w, part, all in zip(weigh, now, self._whole, strict=True))
 
     @property
@@ -131,6 +146,15 @@ class Sizes:
             if name in self._shape:
                 self._shape[name][axis] = int(np.count_nonzero(self._gone[name, axis] == 0))
 
+    def _computed(self, name: str, shape: list[int]) -> list[int]:
+        """Sizes of a weight in whole blocks; only what is read may be less than one."""
+        block = self.block
+        if block is None or name not in self._kernels:
+            return shape
+        made, read, *kernel = shape
+        read = min(block, round(_BELOW_A_BLOCK * read)) if read < block else _filled(read, block)
+        return [_filled(made, block), read, *kernel]
+
     def _watch(self, key: Key, items: list[int], channels: Channels) -> None:
         self._gone[key] = np.zeros(len(items), dtype=np.int64)
         places: dict[int, list[int]] = {}
@@ -147,7 +171,7 @@ class Sizes:
             by_keys.setdefault(keys, []).append(item)
         made = {(node.input[1], 0) for node in channels.model.graph.node if node.op_type == "Conv"}
         return tuple(
-            Group(keys, tuple(items), _block(len(items)) if made.intersection(keys) else 1)
+            Group(keys, tuple(items), (self.block or _block(len(items))) if made.intersection(keys) else 1)
             for keys, items in by_keys.items()
         )
 
@@ -163,6 +187,16 @@ def _uses(channels: Channels) -> dict[str, int]:
             elif node.op_type in ("Gemm", "MatMul") and name in channels.contracted:
                 uses[name] = math.prod(made[1:-1])
     return uses
+
+
+def _kernels(channels: Channels) -> frozenset[str]:
+    """Weights of convolutions that read all channels."""
+    nodes = (node for node in channels.model.graph.node if node.op_type == "Conv" and not node.domain)
+    return frozenset(node.input[1] for node in nodes if attribute(node, "group", 1) == 1)
+
+
+def _filled(channels: int, block: int) -> int:
+    return -(-channels // block) * block
 
 
 def _block(width: int) -> int:
