@@ -124,7 +124,7 @@ def test_a_broken_file_names_the_option(teacher: Teacher, tmp_path: Path) -> Non
         ({"student": "a.onnx", "max_size": 1000}, "a.onnx has its size"),
         ({"student": "a.onnx", "channel_block": 8}, "a.onnx is whole"),
         ({"student": "mlp", "student_weights": "reset"}, "needs --student FILE.onnx"),
-        ({"student": "mlpp"}, "FILE.onnx or package.module:factory"),
+        ({"student": "mlpp"}, "FILE.onnx, timm:NAME or package.module:factory"),
     ],
 )
 def test_what_does_not_go_together(values: dict[str, object], words: str) -> None:

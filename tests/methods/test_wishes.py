@@ -167,8 +167,8 @@ def test_what_cannot_be_says_what_can(teacher: Teacher) -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_time_is_turned_into_operations(teacher: Teacher) -> None:
-    """Nothing is asserted of the time itself."""
-    settled = settle_size(teacher, config(max_latency_ratio=1.0, latency_batch=4))
+    """Nothing is asserted of the time itself; so many samples take long enough for a busy machine to tell."""
+    settled = settle_size(teacher, config(max_latency_ratio=1.0, latency_batch=512))
     assert settled.max_latency_ratio is None
     assert settled.max_operations is not None
     assert settled.channel_block in (16, 8, 1)
