@@ -144,7 +144,8 @@ def choose_precision(
         device: Where to run.
         module: The teacher.
         x: `(B, *shape)` inputs on `device` to compare decisions on.
-        exact: The graph carries integers as floats (quantised), which 8 bits of mantissa would break.
+        exact: Stay in float32: the graph carries integers as floats (quantised), which 8 bits of mantissa
+            would break, or it is so small that nothing is to be gained.
         part: Most samples at once.
     """
     plain = Device(device, None, part)

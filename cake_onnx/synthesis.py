@@ -42,7 +42,8 @@ def synthesize(path: Path, count: int, config: Config, report: tell.Report = tel
     trial = prior.draw(256, generator(config.seed, "precision"))
     part = fitting_part(place, trial, teacher.module)
     module, trial = teacher.module.to(place), trial.to(place)
-    run = choose_precision(place, module, trial, exact=teacher.quantised, part=part).wrap(module)
+    exact = teacher.quantised or (place.type == "cpu" and teacher.light)
+    run = choose_precision(place, module, trial, exact=exact, part=part).wrap(module)
     with torch.no_grad():
         logits = run(trial)
     spread = logit_spread(logits).clamp_min(1e-6)

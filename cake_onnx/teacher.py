@@ -10,6 +10,7 @@ from torch import nn
 
 from cake_onnx.graph.check import Parity, check_parity
 from cake_onnx.graph.convert import convert
+from cake_onnx.graph.cost import multiply_adds
 from cake_onnx.graph.inspect import operator_counts, parameter_count, traits
 from cake_onnx.graph.load import LoadedModel, load_model
 from cake_onnx.graph.prepare import Prepared, prepare
@@ -19,6 +20,9 @@ from cake_onnx.graph.specs import InputSpec, OutputSpec
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
+
+_LIGHT = 50_000
+"""Multiply-adds of a sample where both took equally long: dense layers, batches of 256 (benchmarks/speed)."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,11 @@ class Teacher:
     def quantised(self) -> bool:
         """True where weights are stored as integers."""
         return "quantised" in self.traits
+
+    @property
+    def light(self) -> bool:
+        """True where a processor needs longer to cast to bfloat16 than it saves by computing in it."""
+        return "convolution" not in self.traits and multiply_adds(self.prepared, self.input) < _LIGHT
 
 
 def load_teacher(

@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 sys.path[:1] = [str(HERE.parent), str(HERE.parent / "conversion")]
 
 import torch  # noqa: E402
-from speed import compiled, steps, ways  # noqa: E402
+from speed import compiled, steps, threads, ways  # noqa: E402
 from speed.lines import Results  # noqa: E402
 
 from cake_onnx.devices import find_device, keep_freed_memory  # noqa: E402
@@ -29,6 +29,7 @@ PARTS: dict[str, Callable[[argparse.Namespace, Results], None]] = {
     "step": steps.measure,
     "ways": ways.measure,
     "compile": compiled.measure,
+    "threads": threads.measure,
 }
 
 

@@ -1,4 +1,4 @@
-"""Ways: precision, layout, batch, threads and CUDA graphs for the bare step of a teacher.
+"""Ways: precision, layout, batch and CUDA graphs for the bare step of a teacher.
 
 Samples a second of a forward pass and the gradient of the input; the difference of the logits from those of
 plain float32, and the share of decisions that change, on samples of the prior. `default` in the note marks
@@ -24,7 +24,7 @@ from cake_onnx.devices import Device, choose_precision, find_device, generator
 from cake_onnx.losses import logit_spread
 from cake_onnx.priors import build_prior
 
-NETWORKS = "mnist_lenet5,mnist_resnet8,mnist_vit,mnist_mlp"
+NETWORKS = "mnist_lenet5,mnist_resnet8,mnist_vit,mnist_mlp,digits_skl_mlp"
 BATCHES = (64, 128, 256, 512, 1024)
 PLAIN, LAST = "float32", "float32, channels-last"
 HALF, HALF_LAST = "bfloat16", "bfloat16, channels-last"
@@ -51,16 +51,13 @@ class Subject:
 
 
 def measure(options: argparse.Namespace, results: Results) -> None:
-    """All networks, batches and numbers of threads."""
+    """All networks and batches, one thread."""
     for subject in subjects(options, options.teacher or NETWORKS):
         runs = eager(subject.module, subject.chosen.torch_device)
         effects = {way: effect(run, runs[PLAIN], subject.x) for way, run in runs.items()}
-        for threads in (1, 2) if results.device.type == "cpu" else (1,):
-            torch.set_num_threads(threads)
-            for batch in BATCHES:
-                if not results.has("ways", subject.name, PLAIN, PLAIN, batch):
-                    _measure_one(subject, runs, effects, batch, options.turns, results)
-    torch.set_num_threads(1)
+        for batch in BATCHES:
+            if not results.has("ways", subject.name, PLAIN, PLAIN, batch):
+                _measure_one(subject, runs, effects, batch, options.turns, results)
 
 
 def subjects(options: argparse.Namespace, only: str) -> list[Subject]:
@@ -73,7 +70,8 @@ def subjects(options: argparse.Namespace, only: str) -> list[Subject]:
         place = find_device(options.device)
         x = prior.draw(_COMPARED, generator(0, "speed")).to(place)
         module = teacher.module.to(place)
-        chosen = choose_precision(place, copy.deepcopy(module), x[:256], exact=teacher.quantised)
+        exact = teacher.quantised or (place.type == "cpu" and teacher.light)
+        chosen = choose_precision(place, copy.deepcopy(module), x[:256], exact=exact)
         found.append(Subject(Path(entry["file"]).stem, module, x, chosen))
     return found
 

@@ -91,7 +91,8 @@ def prepare_lesson(teacher: Teacher, student: Student, config: Config) -> tuple[
     prior, reason = build_prior(config.prior, teacher.input, teacher.module)
     sample = prior.draw(256, generator(config.seed, "precision"))
     part = fitting_part(device, sample, teacher.module, student.module)
-    exact = teacher.quantised or (device.type == "cpu" and strides_over(student.module, sample))
+    on_cpu = device.type == "cpu" and (teacher.light or strides_over(student.module, sample))
+    exact = teacher.quantised or on_cpu
     module, sample = teacher.module.to(device), sample.to(device)
     lesson = Lesson(
         teacher=module,

@@ -63,3 +63,15 @@ def test_a_large_network_learns_in_parts(fixtures: Path, monkeypatch: pytest.Mon
         train_in_rounds(lesson, 3, settings=settings)
         logits.append(lesson.student(x).argmax(1))
     assert float((logits[0] == logits[1]).float().mean()) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "precision"), [("moons_mlp", "float32"), ("digits_cnn", "bfloat16 autocast")]
+)
+def test_a_light_network_stays_in_float32(
+    name: str, precision: str, fixtures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    teacher, config = load_teacher(fixtures / f"{name}.onnx"), parse_config({"device": "cpu"})
+    lesson, _ = prepare_lesson(teacher, choose_student(teacher, config), config)
+    assert repr(lesson.device) == f"cpu, {precision}"
