@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
+from torch import Tensor
 
 from cake_onnx.bank import Samples
 from cake_onnx.config import ROUNDS, Config, to_toml
@@ -238,8 +241,42 @@ def test_samples_are_written_with_their_labels(ending: str, tmp_path: Path) -> N
     logits = torch.tensor([[0.0, 2.0], [3.0, 1.0]])
     samples = Samples(torch.rand(2, 3), logits, torch.tensor([0, 1]), torch.zeros(2), 0)
     path = tmp_path / f"samples.{ending}"
-    write_samples(path, samples)
+    write_samples(path, [samples])
     held = load_file(path) if ending == "safetensors" else dict(np.load(path, allow_pickle=False))
     assert np.array_equal(held["x"], samples.x.numpy())
     assert held["label"].tolist() == [1, 0]
     assert held["wanted"].tolist() == [0, 1]
+
+
+def batches(count: int, alive: weakref.WeakSet[Tensor]) -> Iterator[Samples]:
+    for index in range(count):
+        x = torch.full((3, 2), float(index))
+        alive.add(x)
+        assert len(alive) <= 3, "earlier batches are let go"
+        yield Samples(x, torch.rand(3, 4), torch.arange(3), torch.zeros(3), index)
+
+
+@pytest.mark.parametrize("ending", ["npz", "safetensors"])
+def test_batches_of_samples_are_one_file_and_are_not_held(ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"samples.{ending}"
+    assert write_samples(path, batches(9, weakref.WeakSet())) == (27, 2)
+    held = load_file(path) if ending == "safetensors" else dict(np.load(path, allow_pickle=False))
+    assert held["x"][:, 0].tolist() == [index for index in range(9) for _ in range(3)]
+    assert held["logits"].shape == (27, 4)
+    assert np.array_equal(held["logits"].argmax(1), held["label"])
+    assert held["wanted"].tolist() == [0, 1, 2] * 9
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("after", [0, 2])
+def test_samples_that_end_early_leave_the_old_file(after: int, tmp_path: Path) -> None:
+    def stopped() -> Iterator[Samples]:
+        yield from batches(after, weakref.WeakSet())
+        raise KeyboardInterrupt
+
+    path = tmp_path / "samples.npz"
+    path.write_bytes(b"old")
+    with pytest.raises(KeyboardInterrupt):
+        write_samples(path, stopped())
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]

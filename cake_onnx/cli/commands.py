@@ -184,13 +184,13 @@ def synthesize(
         raise UsageError("a new file for `-o`", f"{found} {path}", f"choose another{remedy}")
     require_writable(path.parent)
     from cake_onnx.devices import keep_freed_memory
-    from cake_onnx.synthesis import synthesize as run
+    from cake_onnx.synthesis import synthesize_batches
 
     keep_freed_memory()
     with Display(quiet) as display:
-        drawn = run(model, samples, collect(given, None), display)
-    write_samples(path, drawn)
-    return _answer({"file": str(path), "samples": len(drawn), "shape": list(drawn.x.shape[1:])}, as_json)
+        batches = synthesize_batches(model, samples, collect(given, None), display)
+        count, *shape = write_samples(path, batches)
+    return _answer({"file": str(path), "samples": count, "shape": shape}, as_json)
 
 
 @click.command(cls=ExampleCommand, example="cake-onnx validate teacher.onnx student.onnx --eval test.npz")

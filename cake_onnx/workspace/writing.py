@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from cake_onnx.errors import RunFailedError, UsageError
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new one, never a part.
+@contextmanager
+def writing(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write to, in whose place a reader sees the old content until the block has ended well.
 
     Raises:
         RunFailedError: The disk is full or the folder cannot be written.
@@ -18,17 +22,28 @@ def write_atomically(path: Path, data: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise RunFailedError(
             f"to write {path}",
             error.strerror or str(error),
             "free some space or choose another folder with `-o`",
         ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new one, never a part.
+
+    Raises:
+        RunFailedError: The disk is full or the folder cannot be written.
+    """
+    with writing(path) as file:
+        file.write(data)
 
 
 def require_writable(folder: Path) -> None:

@@ -9,8 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 import pytest
+import torch
 from safetensors.numpy import load_file
 
+from cake_onnx.config import Config
+from cake_onnx.synthesis import synthesize
 from tests.cli.conftest import Command
 
 
@@ -59,3 +62,16 @@ def test_a_file_is_replaced_only_when_asked(fixtures: Path, cake: Command, tmp_p
     assert cake(*words, "--seed", "1", "--overwrite").code == 0
     assert (tmp_path / "moons_mlp-samples.npz").read_bytes() != first
     assert [path.name for path in tmp_path.iterdir()] == ["moons_mlp-samples.npz"]
+
+
+def test_the_first_of_many_are_those_asked_for_alone(fixtures: Path) -> None:
+    config = Config(device="cpu")
+    seen: list[int] = []
+    few = synthesize(fixtures / "moons_mlp.onnx", 30, config)
+    many = synthesize(fixtures / "moons_mlp.onnx", 230, config, lambda told: seen.append(told.done))
+    assert torch.equal(many.x[:30], few.x)
+    assert torch.equal(many.logits[:30], few.logits)
+    assert (len(few), len(many), len(many.travelled)) == (30, 230, 230)
+    assert seen == [0, 100, 200, 230]
+    way = many.travelled[:100].view(-1, 2).mean(0)
+    assert way[0] < way[1], "half way and end in turns"
