@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 sys.path[:1] = [str(HERE.parent), str(HERE.parent / "conversion")]
 
 import torch  # noqa: E402
-from speed import compiled, steps, threads, ways  # noqa: E402
+from speed import classes, compiled, converted, samples, steps, threads, together, ways  # noqa: E402
 from speed.lines import Results  # noqa: E402
 
 from cake_onnx.devices import find_device, keep_freed_memory  # noqa: E402
@@ -30,6 +30,10 @@ PARTS: dict[str, Callable[[argparse.Namespace, Results], None]] = {
     "ways": ways.measure,
     "compile": compiled.measure,
     "threads": threads.measure,
+    "converted": converted.measure,
+    "classes": classes.measure,
+    "samples": samples.measure,
+    "ranks": together.measure,
 }
 
 
