@@ -23,8 +23,8 @@ _SHARE = 0.4
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Parameters of mallopt, from malloc.h."""
-_LARGEST = 32 << 20
-"""Bytes up to which memory is kept: what every glibc accepts."""
+_LARGEST = (1 << 30, 32 << 20)
+"""Bytes up to which memory is kept: what is wanted, and what an older glibc accepts."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,8 @@ def keep_freed_memory() -> bool:
     if platform.libc_ver()[0] != "glibc" or any(name.startswith("MALLOC_") for name in os.environ):
         return False  # not there, or somebody has chosen already
     choose = ctypes.CDLL(None).mallopt
-    return bool(choose(_M_TRIM_THRESHOLD, 2**31 - 1) and choose(_M_MMAP_THRESHOLD, _LARGEST))
+    kept = any(choose(_M_MMAP_THRESHOLD, size) for size in _LARGEST)
+    return bool(kept and choose(_M_TRIM_THRESHOLD, 2**31 - 1))
 
 
 def generator(seed: int, *path: object) -> torch.Generator:

@@ -17,13 +17,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path[:1] = [str(HERE.parent), str(HERE.parent / "conversion")]
+sys.path[:1] = [str(HERE.parent), str(HERE.parent / "conversion"), str(HERE.parents[1])]
 
 import torch  # noqa: E402
+from ledger import rows  # noqa: E402
 from speed import classes, compiled, converted, samples, steps, threads, together, ways  # noqa: E402
 from speed.lines import Results  # noqa: E402
 
 from cake_onnx.devices import find_device, keep_freed_memory  # noqa: E402
+from docs.speed_tables import time_to  # noqa: E402
 
 PARTS: dict[str, Callable[[argparse.Namespace, Results], None]] = {
     "step": steps.measure,
@@ -34,6 +36,7 @@ PARTS: dict[str, Callable[[argparse.Namespace, Results], None]] = {
     "classes": classes.measure,
     "samples": samples.measure,
     "ranks": together.measure,
+    "time_to": lambda options, results: _print_time_to(),
 }
 
 
@@ -48,6 +51,12 @@ def main() -> None:
         start = time.perf_counter()
         PARTS[part](options, results)
         print(f"{part}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
+
+
+def _print_time_to() -> None:
+    """Nothing is run: the curves are those of benchmarks/fidelity."""
+    for row in time_to(rows(HERE.parent / "results" / "fidelity.csv")):
+        print(" | ".join(row))
 
 
 def _parse() -> argparse.Namespace:
