@@ -17,6 +17,16 @@ ARMS = {
 }
 
 
+WAYS = {
+    "scratch-uniform": "from scratch, every layer narrowed alike",
+    "scratch-found": "from scratch, the widths that are planned",
+    "at-once": "the teacher, cut at once",
+    "gradual": "the teacher, cut little by little: the default",
+    "gradual-noise": "the default on uniform noise alone",
+    "gradual-images": "the default on procedural images alone",
+}
+
+
 @dataclass(frozen=True)
 class Target:
     """What a row should reach.
@@ -52,7 +62,7 @@ TARGETS = (
 
 def targets(lines: Sequence[Line]) -> Table:
     """The best budget within each target's; missing where nothing was measured."""
-    table = [
+    table: Table = [
         ("row", "target", "within M passes", "reached, mean (least to most)", "n", "M passes", "beside it")
     ]
     for target in TARGETS:
@@ -131,7 +141,7 @@ def choices(lines: Sequence[Line]) -> Table:
 
 def sizes(lines: Iterable[Line]) -> Table:
     """One line a student of benchmarks/student/sizes.py."""
-    table = [
+    table: Table = [
         (
             "teacher",
             "asked",
@@ -157,9 +167,29 @@ def sizes(lines: Iterable[Line]) -> Table:
     return table
 
 
+def ways(lines: Sequence[Line]) -> Table:
+    """Ways to cut, at equal parameters and passes."""
+    table: Table = [
+        ("teacher", "way", "M passes", "accuracy", "agreement", "n", "parameters", "widths, seed 0", "where")
+    ]
+    keys = dict.fromkeys((line["teacher"], line["compression"], int(line["rounds"])) for line in lines)
+    for key in sorted(keys):
+        here = [line for line in lines if (line["teacher"], line["compression"], int(line["rounds"])) == key]
+        for way, where in dict.fromkeys((way, _where(line)) for way in WAYS for line in here):
+            these = [line for line in here if line["way"] == way and _where(line) == where]
+            if these:
+                first = min(these, key=lambda line: int(line["seed"]))
+                table.append((
+                    key[0], WAYS[way], passes(these), spread(percent(these, "accuracy")),
+                    spread(percent(these, "agreement")), str(len(these)),
+                    f"{int(first['parameters_student']):,}", first["widths"].replace(" ", "-"), where,
+                ))  # fmt: skip
+    return table
+
+
 def teachers(lines: Iterable[Line]) -> Table:
     """One line a run of benchmarks/teachers.py."""
-    table = [
+    table: Table = [
         ("teacher", "student", "parameters", "samples", "M passes", "agreement", "accuracy", "latency 1, 64")
     ]
     for line in lines:

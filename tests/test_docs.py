@@ -44,6 +44,11 @@ def test_the_checks_of_the_generators_pass(name: str) -> None:
     assert done.returncode == 0, f"stale: run python docs/{name}.py"
 
 
+def test_results_are_those_of_the_csv_files() -> None:
+    done = subprocess.run([sys.executable, "docs/make_results.py", "--check"], cwd=ROOT, check=False)
+    assert done.returncode == 0, "stale: run python docs/make_results.py"
+
+
 @pytest.mark.parametrize("name", sorted(group.commands))
 def test_every_command_is_documented(name: str) -> None:
     assert f"| `cake-onnx {name} " in README
