@@ -15,7 +15,13 @@ ARMS = {
     "cake": "CAKE",
     "lake": "LAKE",
 }
-
+FEWER = {
+    "no-texture": "textures in the prior",
+    "no-leaves": "dead leaves in the prior",
+    "no-object": "objects in the prior",
+    "no-strokes": "strokes in the prior",
+}
+ABLATED = ("fmnist_lenet5/auto/4", "mnist_mlp/auto/4")
 
 WAYS = {
     "scratch-uniform": "from scratch, every layer narrowed alike",
@@ -106,7 +112,9 @@ def against(lines: Sequence[Line]) -> Table:
 def every(lines: Sequence[Line]) -> Table:
     """All arms and budgets of rows, default settings."""
     table: Table = [("row", "arm", "M passes", "agreement", "accuracy", "n", "seconds", "student", "where")]
-    keys = dict.fromkeys((line["row"], line["arm"], int(line["rounds"]), _where(line)) for line in lines)
+    keys = dict.fromkeys(
+        (line["row"], line["arm"], int(line["rounds"]), _where(line)) for line in lines if line["arm"] in ARMS
+    )
     for row, arm, rounds, where in sorted(keys, key=lambda key: (key[0], list(ARMS).index(key[1]), key[2])):
         these = [line for line in _of(lines, row, rounds, arm) if _where(line) == where]
         seconds = statistics.median(float(line["seconds"]) for line in these)
@@ -118,13 +126,45 @@ def every(lines: Sequence[Line]) -> Table:
     return table
 
 
+def ablation(lines: Sequence[Line]) -> Table:
+    """What becomes of the agreement when one thing is left out or added, 50 rounds."""
+    table: Table = [("row", "changed", "agreement", "beside the defaults", "n", "beyond the spread")]
+    here = [line for line in lines if int(line["rounds"]) == 50]
+    for row in ABLATED:
+        whole = percent(
+            [line for line in _of(here, row, 50, "rounds") if not line["variant"]], "agreement_rest"
+        )
+        if not whole:
+            continue
+        table.append((row, "nothing: the defaults", spread(whole), "", str(len(whole)), ""))
+        for change in dict.fromkeys(_change(line) for line in here if line["row"] == row):
+            these = [line for line in here if line["row"] == row and _change(line) == change]
+            if change:
+                values = percent(these, "agreement_rest")
+                apart = max(values) < min(whole) or min(values) > max(whole)
+                known = min(len(values), len(whole)) >= 3
+                table.append((
+                    row, change, spread(values), f"{statistics.mean(values) - statistics.mean(whole):+.1f}",
+                    str(len(values)), ("yes" if apart else "no") if known else "fewer than 3 seeds",
+                ))  # fmt: skip
+    return table
+
+
+def _change(line: Line) -> str:
+    """What an ablation changed, in words; empty for any other line."""
+    if line["arm"] in FEWER:
+        return f"without {FEWER[line['arm']]}"
+    variant = line["variant"].replace("no features", "without the layers' loss")
+    return variant if line["arm"] == "rounds" and variant.startswith(("without ", "with ")) else ""
+
+
 def choices(lines: Sequence[Line]) -> Table:
     """Runs with a changed setting, on the images that choices may look at."""
     table: Table = [("row", "arm", "rounds", "changed", "agreement, first 2,000 images", "n", "where")]
     changed = dict.fromkeys(
         (line["row"], line["arm"], int(line["rounds"]), line["variant"], _where(line))
         for line in lines
-        if line["settings"]
+        if line["settings"] and line["arm"] in ARMS and not _change(line)
     )
     for row, arm, rounds, variant, where in sorted(changed):
         for name in (variant, ""):

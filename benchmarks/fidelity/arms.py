@@ -1,10 +1,11 @@
-"""What a student can be taught on, at equal teacher passes: ours, two baselines, and CAKE as published."""
+"""What a student can be taught on, at equal teacher passes: ours and parts of it, baselines, CAKE itself."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from cake_onnx.diffuse import Published
@@ -13,6 +14,7 @@ from cake_onnx.methods.rounds import train_in_rounds
 from cake_onnx.methods.settings import RoundSettings
 from cake_onnx.methods.training import Lesson, Training
 from cake_onnx.priors import UniformPrior
+from cake_onnx.priors.image import KINDS, ImagePrior, Kind
 from cake_onnx.progress import Report
 from cake_onnx.teacher import Teacher
 
@@ -55,6 +57,17 @@ def noise(teacher: Teacher, lesson: Lesson, total: int, changes: Sequence[str], 
     return images(teacher, replace(lesson, prior=UniformPrior(teacher.input)), total, changes, report)
 
 
+def without(
+    kind: Kind, teacher: Teacher, lesson: Lesson, total: int, changes: Sequence[str], report: Report
+) -> Training:
+    """The method on procedural images of all kinds but one."""
+    prior = lesson.prior
+    assert isinstance(prior, ImagePrior)
+    others = [each for each in KINDS if each is not kind]
+    fewer = ImagePrior(teacher.input, prior.image_shape, others)
+    return rounds(teacher, replace(lesson, prior=fewer), total, changes, report)
+
+
 def cake(teacher: Teacher, lesson: Lesson, total: int, changes: Sequence[str], report: Report) -> Training:
     """CAKE with its published settings and schedule, in as many sets as the passes allow."""
     return _published(lesson, total, report, langevin=False)
@@ -72,4 +85,5 @@ def _published(lesson: Lesson, total: int, report: Report, langevin: bool) -> Tr
 
 
 ARMS: dict[str, Arm] = {arm.__name__: arm for arm in (rounds, images, noise, cake, lake)}
+ARMS |= {f"no-{kind.__name__.removeprefix('draw_')}": partial(without, kind) for kind in KINDS}
 PUBLISHED = ("cake", "lake")

@@ -66,7 +66,8 @@ class Rounds:
         fresh = min(self.settings.refresh, self.pool.capacity // 50)
         self.pool.add(self.lesson.prior.draw(fresh, draw), draw)
         if self._groups:
-            for samples in self._diffuse(index, draw):
+            halfway, end = self._diffuse(index, draw)
+            for samples in (halfway, end) if self.settings.halfway else (end,):
                 self.bank.add(samples.x, draw)
         loss, agreement = learn_round(
             self.apprentice,

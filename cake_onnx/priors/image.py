@@ -6,6 +6,8 @@ nearer (Baradad et al., NeurIPS 2021, "Learning to See by Looking at Noise", for
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,6 +17,10 @@ from cake_onnx.losses import total_variation
 from cake_onnx.priors.base import ValueRange
 from cake_onnx.priors.drawing import draw_leaves, draw_object, draw_strokes, draw_texture
 
+Kind = Callable[[int, int, tuple[int, int], torch.Generator], Tensor]
+"""Draws `(n, channels, height, width)` in [0, 1] from n, channels and `(height, width)`."""
+KINDS: tuple[Kind, ...] = (draw_texture, draw_leaves, draw_object, draw_strokes)
+
 
 class ImagePrior:
     """Textures, dead leaves, objects on plain ground and strokes, in equal parts, in grey or in colour.
@@ -22,12 +28,16 @@ class ImagePrior:
     Args:
         spec: The teacher's input. A `flat` input is drawn as an image of `image_shape` and flattened.
         image_shape: `(channels, height, width)`.
+        kinds: What is drawn.
     """
 
     name = "image"
 
-    def __init__(self, spec: InputSpec, image_shape: tuple[int, int, int]) -> None:
+    def __init__(
+        self, spec: InputSpec, image_shape: tuple[int, int, int], kinds: Sequence[Kind] = KINDS
+    ) -> None:
         self.shape = spec.shape
+        self.kinds = kinds
         self.layout = spec.layout
         self.image_shape = image_shape
         self.range = ValueRange.of(spec)
@@ -39,11 +49,10 @@ class ImagePrior:
         """Draw `(n, *shape)` procedural images inside the bounds, kinds in random order."""
         channels, height, width = self.image_shape
         size = (height, width)
-        kinds = [draw_texture, draw_leaves, draw_object, draw_strokes]
-        counts = [n // 4 + (index < n % 4) for index in range(4)]
-        images = torch.cat(
-            [kind(k, channels, size, generator) for kind, k in zip(kinds, counts, strict=True)]
-        )
+        share, more = divmod(n, len(self.kinds))
+        images = torch.cat([
+            kind(share + (index < more), channels, size, generator) for index, kind in enumerate(self.kinds)
+        ])  # fmt: skip
         images = images[torch.randperm(n, generator=generator)]
         flipped = torch.rand(n, 1, 1, 1, generator=generator) < 0.5
         images = torch.where(flipped, images.flip(-1), images)

@@ -210,15 +210,19 @@ class LikeTeacher(TrainableGraph):
 
 
 def what_layers_read(channels: Channels) -> dict[str, tuple[int, int]]:
-    """Axis and number of the channels of every tensor that a weight is multiplied with, by its name."""
-    found = {}
+    """Axis and number of the channels of every tensor that a weight is multiplied with, by its name.
+
+    Nothing where no tensor has positions beside its channels: students of dense layers alone learn better
+    from logits alone (docs/results.md, Choices).
+    """
+    shapes, found = channels.observed.shapes, {}
     for node in channels.model.graph.node:
         if len(node.input) > 1 and node.input[1] in channels.contracted:
             labels = channels.labels.get(node.input[0], ())
             axes = [axis for axis, label in enumerate(labels) if label is not None]
             if len(axes) == 1:
-                found[node.input[0]] = (axes[0], channels.observed.shapes[node.input[0]][axes[0]])
-    return found
+                found[node.input[0]] = (axes[0], shapes[node.input[0]][axes[0]])
+    return found if any(len(shapes[name]) > 2 for name in found) else {}
 
 
 def _cannot(expected: str, found: str) -> UnsupportedTeacherError:

@@ -20,7 +20,7 @@ from cake_onnx.methods.training import Lesson
 from cake_onnx.students.like_teacher import LikeTeacher, grow_down
 from cake_onnx.teacher import Teacher, load_teacher
 
-TEACHERS = {"digits_cnn": 4, "digits_mlp_sklearn": 2, "digits_softmax_dynamo": 5, "moons_mlp": 2}
+TEACHERS = {"digits_cnn": 4, "digits_softmax_dynamo": 5}
 """Tensors, besides the input, that a weight is multiplied with."""
 
 
@@ -54,6 +54,12 @@ def test_every_hidden_layer_is_compared(fixtures: Path, name: str) -> None:
     student = LikeTeacher(teacher.prepared, teacher.input)
     assert len(student.kept) == TEACHERS[name]
     assert student.kept.keys() == student.teacher_places.keys()
+
+
+@pytest.mark.parametrize("name", ["digits_mlp_sklearn", "moons_mlp"])
+def test_dense_layers_alone_are_not_compared(fixtures: Path, name: str) -> None:
+    teacher = load_teacher(fixtures / f"{name}.onnx")
+    assert not LikeTeacher(teacher.prepared, teacher.input).kept
 
 
 def test_it_starts_without_a_difference(teacher: Teacher, x: Tensor) -> None:
