@@ -260,6 +260,7 @@ def _tell(
         seed=config.seed,
         device=lesson.place,
         ranks=lesson.ranks.count,
+        student_file_sha256=student.file_sha256,
     )
     return assemble(
         teacher=Subject.of_file(teacher.file, teacher.parameters),

@@ -15,6 +15,7 @@ from torch import Tensor
 from cake_onnx.bank import Samples
 from cake_onnx.config import ROUNDS, Config, to_toml
 from cake_onnx.errors import RunFailedError, UsageError
+from cake_onnx.pipeline import compress
 from cake_onnx.workspace import (
     RESULTS,
     FileCheckpoints,
@@ -180,6 +181,21 @@ def test_inputs_depend_on_the_teacher_and_on_what_changes_the_result(fixtures: P
     assert of(budget="small") == of(rounds=small), "a budget is a word for a number of rounds"
     assert of(budget="small") != of(rounds=small + 1)
     assert json.loads(json.dumps(of())) == of(mean=None), "inputs survive the way through a file"
+
+
+def test_a_student_file_that_changed_makes_another_run(tmp_path: Path, fixtures: Path, teacher: Path) -> None:
+    pupil = tmp_path / "pupil.onnx"
+    pupil.write_bytes((fixtures / "moons_mlp.onnx").read_bytes())
+    config = Config(rounds=2, student=str(pupil))
+    document = compress(teacher, config).report.model_dump(mode="json")
+    inputs = inputs_of(teacher, config)
+    workspace = Workspace(tmp_path / "out", teacher)
+    workspace.claim(inputs, overwrite=False)
+    workspace.finish(results(inputs, config) | {"report.json": json.dumps(document).encode()})
+    assert workspace.claim(inputs, overwrite=False) == "done"
+    pupil.write_bytes((fixtures / "digits_cnn.onnx").read_bytes())
+    with pytest.raises(UsageError, match="content of --student was"):
+        Workspace(tmp_path / "out", teacher).claim(inputs_of(teacher, config), overwrite=False)
 
 
 def test_a_finished_run_answers_to_the_time_limit_that_gave_its_rounds(

@@ -60,7 +60,8 @@ def student_of_file(path: Path, weights: Literal["keep", "reset"], teacher: Teac
     if weights == "reset":
         reset(graph, seed)
     count = sum(weight.numel() for weight in graph.parameters())
-    return Student(graph, path.stem, count, f"the architecture of {path.name}, weights: {weights}")
+    reason = f"the architecture of {path.name}, weights: {weights}"
+    return Student(graph, path.stem, count, reason, file_sha256=other.file.sha256)
 
 
 @torch.no_grad()

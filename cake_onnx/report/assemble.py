@@ -41,6 +41,7 @@ class Run:
         seed: Of the run.
         device: Device and precision.
         ranks: Processes that shared the work.
+        student_file_sha256: Of the file that the student was made from, if it was.
     """
 
     method: str | None
@@ -51,6 +52,7 @@ class Run:
     seed: int
     device: str
     ranks: int = 1
+    student_file_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,7 @@ def _run(run: Run) -> facts.RunFacts:
         method=run.method, rounds=run.rounds, passes=run.passes,
         seconds=facts.Seconds(total=sum(run.seconds.values()), stages=dict(run.seconds)),
         seed=run.seed, device=run.device, ranks=run.ranks, threads=torch.get_num_threads(),
+        student_file_sha256=run.student_file_sha256,
         versions={name: version(name) for name in ("torch", "onnx", "onnxruntime")}
         | {"python": platform.python_version()},
         machine=facts.Machine(processor=processor_name(), cores=len(os.sched_getaffinity(0))),

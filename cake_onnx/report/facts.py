@@ -151,6 +151,8 @@ class RunFacts(Part):
     """Where torch worked."""
     ranks: Positive = 1
     """Processes that shared the work."""
+    student_file_sha256: Sha256 | None = None
+    """Of the FILE.onnx that the student was made from; null for any other student."""
     threads: Count
     """Threads torch used."""
     versions: dict[str, str]

@@ -22,6 +22,7 @@ class Student:
         parameters: Trainable numbers in `module`.
         reason: Why this family, in one phrase for the report.
         shrink_to: For a student that starts as the teacher: parameters at the end.
+        file_sha256: Of the file that it was made from, if it was.
     """
 
     module: nn.Module
@@ -29,6 +30,7 @@ class Student:
     parameters: int
     reason: str
     shrink_to: int | None = None
+    file_sha256: str | None = None
 
 
 class Family(Protocol):

@@ -172,28 +172,34 @@ class Workspace:
         try:
             report = json.loads((self.folder / "report.json").read_text(encoding="utf-8"))
             config = parse_config(read_toml(self.folder / "config.toml"))
-            ranks = int(report.get("run", {}).get("ranks", 1))
-            return _inputs(str(report["teacher"]["sha256"]), str(report["cake_onnx"]), config, ranks)
+            run = report.get("run", {})
+            return _inputs(
+                str(report["teacher"]["sha256"]), run.get("student_file_sha256"), str(report["cake_onnx"]),
+                config, int(run.get("ranks", 1)),
+            )  # fmt: skip
         except (ValueError, KeyError, TypeError, AttributeError, UsageError):
             return None
 
 
 def inputs_of(model: Path, config: Config, ranks: int = 1) -> dict[str, Any]:
-    """All that a result depends on: the teacher's bytes, the version, the options and the number of ranks.
+    """All that a result depends on: the files' bytes, the version, the options and the number of ranks.
 
     Raises:
         UsageError: There is no such file.
-        UnsupportedTeacherError: It is not an ONNX model.
+        UnsupportedTeacherError: The teacher, or the file of the student, is not an ONNX model.
     """
-    return _inputs(load_model(model).sha256, version("cake-onnx"), config, ranks)
+    student = load_model(Path(config.student)).sha256 if config.student.endswith(".onnx") else None
+    return _inputs(load_model(model).sha256, student, version("cake-onnx"), config, ranks)
 
 
-def _inputs(sha256: str, made_by: str, config: Config, ranks: int) -> dict[str, Any]:
+def _inputs(teacher: str, student: str | None, made_by: str, config: Config, ranks: int) -> dict[str, Any]:
     options = config.model_dump(mode="json")
     # A budget is only a word for a number of rounds, and config.toml of a finished run holds the number.
     options.pop("budget")
     options["rounds"] = None if config.max_minutes else config.planned_rounds
-    return {"teacher": sha256, "version": made_by, **options, "ranks": ranks}
+    return {
+        "teacher": teacher, "content of --student": student, "version": made_by, **options, "ranks": ranks
+    }  # fmt: skip
 
 
 def _differences(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
