@@ -6,7 +6,10 @@ import math
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from cake_onnx.config import Config
+from cake_onnx.devices import samples_at_once
 from cake_onnx.evaluation import load_evaluation
 from cake_onnx.graph.cost import Cost, measure_cost
 from cake_onnx.graph.load import load_model
@@ -67,11 +70,15 @@ def _cost(cost: Cost) -> str:
 
 def _memory(cost: Cost, teacher: Teacher) -> str:
     samples = RoundSettings().samples
-    each = cost.activation_bytes + 4 * 4 * math.prod(
-        teacher.input.shape
-    )  # gradient, step, bounds and the sample
-    total = samples * each + teacher.file.bytes
-    return f"about {total / 1e6:,.0f} MB for the gradients of a round's {samples} samples"
+    # A student grown down starts as large as its teacher.
+    part = samples_at_once(torch.device("cpu"), 2 * cost.activation_bytes, samples)
+    # Gradient, step, bounds and the sample itself.
+    each = cost.activation_bytes + 4 * 4 * math.prod(teacher.input.shape)
+    total = (part or samples) * each + teacher.file.bytes
+    of = (
+        f"a round's {samples} samples" if part is None else f"{part} of a round's {samples} samples at a time"
+    )
+    return f"about {total / 1e6:,.0f} MB for the gradients of {of}"
 
 
 def find_difference(path: Path, config: Config) -> tuple[dict[str, Any], bool]:

@@ -59,7 +59,19 @@ def test_it_tells_what_the_checks_reached_and_what_a_sample_costs(fixtures: Path
     assert "largest difference" in facts["parity"]
     assert facts["gradient"].startswith("norm ")
     assert facts["cost"].startswith("920,192 multiply-adds")
-    assert "MB for the gradients" in facts["memory"]
+    assert facts["memory"].endswith("MB for the gradients of a round's 250 samples")
+
+
+def test_it_tells_where_a_round_does_not_fit_into_memory(
+    fixtures: Path, cake: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def memory() -> str:
+        return str(json.loads(cake("inspect", fixtures / "digits_cnn.onnx", "--json").out)["memory"])
+
+    whole = float(memory().split()[1])
+    monkeypatch.setattr("cake_onnx.inspection.samples_at_once", lambda place, each, most: most // 5)
+    assert memory().endswith("50 of a round's 250 samples at a time")
+    assert float(memory().split()[1]) < whole / 2
 
 
 def test_a_trace_of_a_right_conversion_says_so(fixtures: Path, cake: Command) -> None:
