@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.ledger import rows  # noqa: E402
-from docs.result_tables import ablation, against, choices, every, sizes, targets, teachers, ways  # noqa: E402
+from docs.result_tables import ablation, against, choices, every, fast, sizes, targets, teachers, ways  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "results.md"
@@ -40,6 +40,7 @@ def page() -> str:
     parts.append(_section("Choices", _CHOICES, choices(lines)))
     small = sizes(rows(RESULTS / "student_sizes.csv"))
     parts.append(_section("How small", _SIZES, small))
+    parts.append(_section("How fast", _FAST, fast(rows(RESULTS / "student_latency.csv"))))
     parts.append(_section("Every teacher, one run", _TEACHERS, teachers(rows(RESULTS / "teachers.csv"))))
     return "\n\n".join(parts) + "\n"
 
@@ -152,6 +153,13 @@ Agreement with the teacher on real test images by size, 50 rounds (0.3 M passes)
 benchmarks/student/sizes.py`. Latency ratios are medians of onnxruntime on one thread, at batch 1 and 64.
 
 ![agreement against size](pictures/sizes.svg)
+"""
+_FAST = """\
+`python benchmarks/student/latency.py`: students at `--max-latency-ratio`, cut at once and not taught, since
+what they learn does not change how fast they are; onnxruntime on one thread, processor time over that of the
+teacher.
+Target: half the time at batch 64 for every convolutional teacher. LeNet-5 is out of reach with AVX-512: its
+convolutions are one block of 16 channels wide, which onnxruntime computes at once whatever the width.
 """
 _TEACHERS = """\
 `python benchmarks/teachers.py`: every teacher through the whole command once, within minutes of one core,

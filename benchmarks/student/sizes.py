@@ -86,7 +86,7 @@ def _widths(taught: Taught) -> str:
     module = taught.student.module
     if not isinstance(module, LikeTeacher):
         return ""
-    return " ".join(f"{len(left)}" for _, left in module.kept.values())
+    return " ".join(f"{now}" for _, _, now in module.widths_by_layer())
 
 
 def _parse() -> argparse.Namespace:
