@@ -1,0 +1,37 @@
+"""What the conditions of our patterns ask of a value, and how a node is made that our converters claim."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import onnx_ir as ir
+
+from cake_onnx.graph.operators import registry
+
+Op = Any
+Pattern = Any
+"""Patterns are built of objects that onnxscript does not type: `Op` makes nodes, `Pattern` stands for a value."""
+
+
+def claimed(op: Op, op_type: str, since: int, *inputs: ir.Value, **attributes: object) -> ir.Value:
+    """A node of ONNX's `op_type` as of version `since`, whatever opset the file imports."""
+    node = getattr(op, op_type)(*inputs, **attributes, _domain=registry.own_domain("", since), _version=since)
+    assert isinstance(node, ir.Value)
+    return node
+
+
+def number(value: ir.Value | None) -> float | None:
+    """The only element of a stored tensor, None for every other value."""
+    stored = None if value is None else value.const_value
+    return float(stored.numpy().item()) if stored is not None and stored.size == 1 else None
+
+
+def integers(value: ir.Value | None) -> list[int] | None:
+    """A stored tensor of integers as a list, None for every other value."""
+    stored = None if value is None else value.const_value
+    return None if stored is None else [int(item) for item in stored.numpy().reshape(-1)]
+
+
+def rank(value: ir.Value) -> int | None:
+    """Number of axes, as far as the graph says it."""
+    return None if value.shape is None else len(value.shape)
