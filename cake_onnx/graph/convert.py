@@ -116,8 +116,8 @@ def _digest(tensor: Tensor) -> bytes:
 def convert_graph(body: ModelProto) -> nn.Module:
     """Convert a plain graph with one input and one output, as `prepare` makes them.
 
-    Submodules are named `n<place>_...` after the places of their nodes in the graph; one that stands for a chain
-    of nodes has the place of the last.
+    Submodules are named `n<place>_...` after the places of their nodes in the graph; one in place of a chain
+    has the place of its last node.
 
     Raises:
         UnsupportedTeacherError: An operator, or the way it is used, has no differentiable counterpart here.

@@ -59,7 +59,7 @@ def _shape(node: NodeProto, wiring: Wiring) -> npt.NDArray[np.int64] | None:
 
 def _gathered(node: NodeProto, wiring: Wiring) -> npt.NDArray[np.int64] | None:
     sizes, indices = _sizes_of(node, wiring), wiring.constant(node.input[1])
-    if sizes is None or indices is None or bool((np.abs(indices + 0.5) > len(sizes)).any()):
+    if sizes is None or indices is None or bool((indices.astype(np.int64) >= len(sizes)).any()):
         return None
     return _numbers(np.asarray(sizes[indices.astype(np.int64)], dtype=object))
 
@@ -96,7 +96,7 @@ def _read(node: NodeProto, wiring: Wiring) -> npt.NDArray[np.object_] | None:
     if dims is None:
         return None
     start, end = attribute(node, "start", 0), attribute(node, "end", None)
-    return np.array([*dims, None], dtype=object)[:-1][start:end]  # type: ignore[misc]
+    return np.array([*dims, None], dtype=object)[:-1][start:end]
 
 
 def _numbers(sizes: npt.NDArray[np.object_] | None) -> npt.NDArray[np.int64] | None:

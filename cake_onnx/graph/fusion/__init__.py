@@ -1,8 +1,8 @@
 """Chains of nodes that torch has one function for, written as one node before conversion.
 
-Exporters spell GELU, LayerNorm and attention out where their opset has no operator for them, and a dense layer
-over more than two axes always. Node by node, each step reads and writes all values once more, and keeps them
-for the gradient. onnxscript finds the chains: by its own rules where it has them, by ours where it has none.
+Exporters spell GELU, LayerNorm and attention out where their opset has no operator for them, and a dense
+layer over more than two axes always. Node by node, each step reads and writes all values once more, and keeps
+them for the gradient. onnxscript finds the chains: by its own rules where it has them, by ours where not.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _SIGNS = frozenset({"Erf", "Tanh", "Sqrt", "MatMul", "Sigmoid"})
 def fuse_chains(model: ModelProto) -> ModelProto:
     """The model with its chains as single nodes, in the private domains of operators that we convert.
 
-    A value that is read elsewhere or that the graph gives out stays, and so does the chain around it. The node
-    in place of a chain makes the tensor that the chain made, with the place of the chain's last node.
+    A value that is read elsewhere or that the graph gives out stays, and so does the chain around it. The
+    node in place of a chain makes the tensor that the chain made, and has the place of the chain's last node.
 
     Args:
         model: A graph with inferred shapes and float32 weights, its nodes named `n<place>_...`.

@@ -15,7 +15,7 @@ from cake_onnx.graph.fusion.values import Op, Pattern, claimed
 def rules() -> RewriteRuleSet:
     """x/2 · (1 + erf(x/√2)), x/2 · (1 + tanh(√(2/π) (x + 0.044715 x³))) and x · sigmoid(x).
 
-    onnxscript has the first with a division, unless x is halved first, and the second where the gate is halved.
+    onnxscript has the first with a division, unless x is halved first, and the second with a halved gate.
     """
     ours = [
         RewriteRule(_gelu(_quotient, _halved_first), _exact),

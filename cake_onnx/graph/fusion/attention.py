@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnxscript.rewriter.pattern import RewriteRule, RewriteRuleSet
 
-from cake_onnx.graph.fusion.values import Op, Pattern, claimed, integers, number, rank
+from cake_onnx.graph.fusion.values import Op, Pattern, claimed, number, rank
 
 _AXES = 4
 

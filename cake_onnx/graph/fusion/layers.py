@@ -44,7 +44,9 @@ def _is_layer_norm(
     if first is None or _first_axis(variance, x) != first or number(epsilon) is None:
         return False
     # One with more axes than are normalised would change the shape, or differ between samples.
-    return all(value.const_value is not None and len(value.const_value.shape) <= -first for value in affine.values())
+    return all(
+        value.const_value is not None and len(value.const_value.shape) <= -first for value in affine.values()
+    )
 
 
 def _layer_norm(

@@ -10,7 +10,7 @@ from cake_onnx.graph.operators import registry
 
 Op = Any
 Pattern = Any
-"""Patterns are built of objects that onnxscript does not type: `Op` makes nodes, `Pattern` stands for a value."""
+"""Objects that onnxscript does not type: the first makes nodes, the second is a value in a pattern."""
 
 
 def claimed(op: Op, op_type: str, since: int, *inputs: ir.Value, **attributes: object) -> ir.Value:
