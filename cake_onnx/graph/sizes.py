@@ -28,8 +28,18 @@ def settle_sizes(model: ModelProto) -> ModelProto:
         known = _known_sizes(model)
         if not known:
             return model
-        model = infer_shapes(drop_dead_nodes(write_reshape_targets(fold_constants(_with(model, known)))))
+        settled = infer_shapes(drop_dead_nodes(write_reshape_targets(fold_constants(_with(model, known)))))
+        if _is_constant(settled):
+            return model
+        model = settled
     return model
+
+
+def _is_constant(model: ModelProto) -> bool:
+    """Whether nothing of the input is left; folding cannot end in an output that no node makes."""
+    graph = model.graph
+    needed = Wiring(graph).ancestors(value.name for value in graph.output)
+    return needed.isdisjoint(value.name for value in graph.input)
 
 
 def _known_sizes(model: ModelProto) -> dict[str, npt.NDArray[np.int64]]:
@@ -58,10 +68,13 @@ def _shape(node: NodeProto, wiring: Wiring) -> npt.NDArray[np.int64] | None:
 
 
 def _gathered(node: NodeProto, wiring: Wiring) -> npt.NDArray[np.int64] | None:
-    sizes, indices = _sizes_of(node, wiring), wiring.constant(node.input[1])
-    if sizes is None or indices is None or bool((indices.astype(np.int64) >= len(sizes)).any()):
+    sizes, stored = _sizes_of(node, wiring), wiring.constant(node.input[1])
+    if sizes is None or stored is None:
         return None
-    return _numbers(np.asarray(sizes[indices.astype(np.int64)], dtype=object))
+    indices = stored.astype(np.int64)
+    if bool(((indices < -len(sizes)) | (indices >= len(sizes))).any()):
+        return None
+    return _numbers(np.asarray(sizes[indices], dtype=object))
 
 
 def _sliced(node: NodeProto, wiring: Wiring) -> npt.NDArray[np.int64] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnxscript.rewriter.pattern import RewriteRule, RewriteRuleSet
 
-from cake_onnx.graph.fusion.values import Op, Pattern, claimed, number, rank
+from cake_onnx.graph.fusion.values import Op, Pattern, attributes, claimed, number, rank
 
 _AXES = 4
 
@@ -31,15 +31,20 @@ def _weights(op: Op, scores: Pattern) -> Pattern:
 def _is_attention(
     context: object, q: ir.Value, k: ir.Value, v: ir.Value, weights: ir.Value, **scaling: ir.Value
 ) -> bool:
-    softmax = weights.producer()
-    assert softmax is not None
-    axis = softmax.attributes.get("axis")
+    axis = attributes(weights).get("axis")
     return (
         axis is not None
         and axis.as_int() in (-1, _AXES - 1)
         and all(rank(value) == _AXES and value.const_value is None for value in (q, k, v))
+        and _heads(q) == _heads(k) == _heads(v) is not None
         and all(number(value) not in (None, 0.0) for value in scaling.values())
     )
+
+
+def _heads(value: ir.Value) -> int | None:
+    """Number of heads, if it is known. MatMul takes one for many, which no attention operator does alike."""
+    heads = None if value.shape is None else value.shape[1]
+    return heads if isinstance(heads, int) else None
 
 
 def _attention(op: Op, q: ir.Value, k: ir.Value, v: ir.Value, **found: ir.Value) -> ir.Value:

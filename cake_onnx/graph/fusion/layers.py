@@ -1,31 +1,39 @@
-"""LayerNorm (Ba et al., arXiv 1607.06450), and a product with a stored matrix with a stored vector added."""
+"""LayerNorm (Ba et al., arXiv 1607.06450), and products with a stored matrix plus a stored vector."""
 
 from __future__ import annotations
 
 import onnx_ir as ir
 from onnxscript.rewriter.pattern import OrValue, RewriteRule, RewriteRuleSet
 
-from cake_onnx.graph.fusion.values import Op, Pattern, claimed, integers, number, rank
+from cake_onnx.graph.fusion.values import (
+    Op,
+    Pattern,
+    attributes,
+    claimed,
+    integers,
+    number,
+    rank,
+    second_input,
+)
+from cake_onnx.graph.operators.registry import own_domain
+
+_NORM = own_domain("", 17)
 
 
 def rules() -> RewriteRuleSet:
-    """Both, each with its conditions.
+    """All of them, each with its conditions.
 
     onnxscript's LayerNorm has the axes as an input, so it is one of opset 18 or later, and exporters use the
     operator itself since opset 17. Its products become a Gemm, which has two axes.
     """
     return RewriteRuleSet(
         [
-            RewriteRule(_shifted, _layer_norm, _is_layer_norm),
             RewriteRule(_scaled, _layer_norm, _is_layer_norm),
+            RewriteRule(_shifted, _layer_norm_with_shift, _is_shift),
             RewriteRule(lambda op, x, weight, bias: op.Add(op.MatMul(x, weight), bias), _dense, _is_dense),
         ],
         commute=True,
     )
-
-
-def _shifted(op: Op, x: Pattern, epsilon: Pattern, scale: Pattern, shift: Pattern) -> Pattern:
-    return op.Add(_scaled(op, x, epsilon, scale), shift)
 
 
 def _scaled(op: Op, x: Pattern, epsilon: Pattern, scale: Pattern) -> Pattern:
@@ -37,32 +45,44 @@ def _scaled(op: Op, x: Pattern, epsilon: Pattern, scale: Pattern) -> Pattern:
     return op.Mul(OrValue([op.Div(centred, deviation), op.Mul(centred, op.Reciprocal(deviation))]), scale)
 
 
+def _shifted(op: Op, x: Pattern, scale: Pattern, shift: Pattern) -> Pattern:
+    return op.Add(op.LayerNormalization(x, scale, _domain=_NORM, _outputs=["normal"]), shift)
+
+
 def _is_layer_norm(
-    context: object, x: ir.Value, mean: ir.Value, variance: ir.Value, epsilon: ir.Value, **affine: ir.Value
+    context: object, x: ir.Value, mean: ir.Value, variance: ir.Value, epsilon: ir.Value, scale: ir.Value
 ) -> bool:
     first = _first_axis(mean, x)
-    if first is None or _first_axis(variance, x) != first or number(epsilon) is None:
-        return False
-    # One with more axes than are normalised would change the shape, or differ between samples.
-    return all(
-        value.const_value is not None and len(value.const_value.shape) <= -first for value in affine.values()
-    )
+    same = first is not None and _first_axis(variance, x) == first
+    return same and number(epsilon) is not None and _fits(scale, -(first or 0))
 
 
 def _layer_norm(
-    op: Op, x: ir.Value, mean: ir.Value, epsilon: ir.Value, scale: ir.Value, **found: ir.Value
+    op: Op, x: ir.Value, mean: ir.Value, epsilon: ir.Value, scale: ir.Value, **_: ir.Value
 ) -> ir.Value:
-    shift = [found["shift"]] if "shift" in found else []
     axis = _first_axis(mean, x)
-    return claimed(op, "LayerNormalization", 17, x, scale, *shift, axis=axis, epsilon=number(epsilon))
+    return claimed(op, "LayerNormalization", 17, x, scale, axis=axis, epsilon=number(epsilon))
+
+
+def _is_shift(context: object, normal: ir.Value, shift: ir.Value, **_: ir.Value) -> bool:
+    return _fits(shift, -attributes(normal)["axis"].as_int())
+
+
+def _layer_norm_with_shift(
+    op: Op, x: ir.Value, scale: ir.Value, shift: ir.Value, normal: ir.Value
+) -> ir.Value:
+    return claimed(op, "LayerNormalization", 17, x, scale, shift, **attributes(normal))
+
+
+def _fits(value: ir.Value, axes: int) -> bool:
+    """Whether it is stored, and has no more axes than are normalised: others would differ in the batch."""
+    return value.const_value is not None and len(value.const_value.shape) <= axes
 
 
 def _first_axis(reduced: ir.Value, x: ir.Value) -> int | None:
     """Counted from the end, the axis from which on a ReduceMean averages; None where it does otherwise."""
-    node = reduced.producer()
-    assert node is not None
-    keeps, listed = node.attributes.get("keepdims"), node.attributes.get("axes")
-    axes = integers(node.inputs[1]) if len(node.inputs) > 1 else list(listed.as_ints()) if listed else None
+    keeps, listed = (attributes(reduced).get(name) for name in ("keepdims", "axes"))
+    axes = list(listed.as_ints()) if listed is not None else integers(second_input(reduced))
     if not axes or (keeps is not None and not keeps.as_int()):
         return None
     if min(axes) >= 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import onnx_ir as ir
@@ -18,6 +19,18 @@ def claimed(op: Op, op_type: str, since: int, *inputs: ir.Value, **attributes: o
     node = getattr(op, op_type)(*inputs, **attributes, _domain=registry.own_domain("", since), _version=since)
     assert isinstance(node, ir.Value)
     return node
+
+
+def attributes(value: ir.Value) -> Mapping[str, ir.Attr]:
+    """Those of the node that makes the value, empty for an input."""
+    node = value.producer()
+    return {} if node is None else node.attributes
+
+
+def second_input(value: ir.Value) -> ir.Value | None:
+    """Of the node that makes the value, if it has one."""
+    node = value.producer()
+    return None if node is None or len(node.inputs) < 2 else node.inputs[1]
 
 
 def number(value: ir.Value | None) -> float | None:
