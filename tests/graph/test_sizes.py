@@ -12,6 +12,7 @@ from cake_onnx.graph.convert import convert_graph
 from cake_onnx.graph.runtime import open_session
 from cake_onnx.graph.shapes import infer_shapes
 from cake_onnx.graph.sizes import settle_sizes
+from cake_onnx.graph.wiring import Wiring
 
 Parse = Callable[..., ModelProto]
 
@@ -36,6 +37,7 @@ def model(parse: Parse, text: str, dims: str = "B, 5, 8") -> ModelProto:
     stored = {
         "zero": np.array(0), "minus": np.array(-1), "two": np.array(2), "front": np.array([0]),
         "first": np.array([1]), "second": np.array([2]), "heads": np.array([2]),
+        "rest": np.array([-1]), "none": np.array([0]),
     }  # fmt: skip
     return infer_shapes(parse(f"g (float[{dims}] x) => (float y) {{ {text} }}", **stored))
 
@@ -95,3 +97,38 @@ def test_an_index_beyond_the_axes_is_left_to_others(parse: Parse, index: int) ->
     text = "s = Shape(x)\n n = Gather<axis = 0>(s, i)\n f = Cast<to = 1>(n)\n y = Mul(x, f)"
     original = infer_shapes(parse(f"g (float[B, 5] x) => (float y) {{ {text} }}", i=np.array(index)))
     assert settle_sizes(original) is original
+
+
+def target(settled: ModelProto) -> list[int]:
+    """Where the only Reshape goes to, if that is stored."""
+    (node,) = [node for node in settled.graph.node if node.op_type == "Reshape"]
+    stored = Wiring(settled.graph).constant(node.input[1])
+    assert stored is not None
+    return [int(size) for size in stored]
+
+
+@pytest.mark.parametrize(
+    ("dims", "text", "wanted"),
+    [
+        ("B, 4, 3, 3", "b = Slice(s, front, second)\n t = Concat<axis = 0>(b, rest)", [-1, 4, 9]),
+        ("B, 4, H", "b = Slice(s, front, second)\n t = Concat<axis = 0>(b, rest)", None),
+        ("B, 4, 6", "b = Slice(s, front, first)\n t = Concat<axis = 0>(rest, b, heads)", [12, -1, 2]),
+        ("4, B, C", "b = Slice(s, first, second)\n t = Concat<axis = 0>(b, heads, rest)", None),
+        ("B, 4, 6", "b = Slice(s, front, first)\n t = Concat<axis = 0>(b, heads, none)", None),
+    ],
+)
+def test_what_is_left_over_beside_one_open_size_is_computed(
+    parse: Parse, draw: Callable[..., Any], dims: str, text: str, wanted: list[int] | None
+) -> None:
+    original = model(parse, f"s = Shape(x)\n {text}\n y = Reshape(x, t)", dims)
+    if wanted is None:
+        assert settle_sizes(original) is original
+        return
+    settled = settle_sizes(original)
+    assert target(settled) == wanted
+    sizes = [3 if size.isalpha() else int(size) for size in dims.split(", ")]
+    x = draw(*sizes)
+    found, expected = (
+        open_session(one.SerializeToString()).run(None, {"x": x})[0] for one in (settled, original)
+    )
+    np.testing.assert_array_equal(found, expected)
