@@ -46,7 +46,6 @@ def settle_sizes(model: ModelProto) -> ModelProto:
 def _findings(model: ModelProto) -> tuple[dict[str, Sizes], dict[str, Sizes]]:
     """Tensors of sizes whose values are known, and reshape targets by the name of what is reshaped."""
     wiring = Wiring(model.graph)
-    outputs = {value.name for value in model.graph.output}
     read: dict[str, Sizes] = {}
     known, targets = {}, {}
     for node in model.graph.node:
@@ -61,7 +60,7 @@ def _findings(model: ModelProto) -> tuple[dict[str, Sizes], dict[str, Sizes]]:
             if sizes is None:
                 continue
             read[node.output[0]] = sizes
-            if _are_numbers(sizes) and not outputs.intersection(node.output):
+            if _are_numbers(sizes):
                 known[node.output[0]] = sizes
     return known, targets
 
@@ -102,7 +101,7 @@ def _target(node: NodeProto, sizes: Sizes, wiring: Wiring) -> Sizes | None:
     """The constant that a reshape target is, with -1 for what is left over; None where more is open."""
     given = wiring.dims(node.input[0])
     target = list(sizes)
-    if attribute(node, "allowzero", 0) or 0 in target or given is None:
+    if 0 in target or given is None:
         return None
     if -1 in target:
         _fill(target, given)
@@ -147,8 +146,10 @@ def _sliced(node: NodeProto, inputs: list[Sizes | None], wiring: Wiring) -> Size
     limits = [limit.reshape(-1)[0] for limit in given if limit is not None and limit.size == 1]
     if sizes is None or sizes.ndim != 1 or not 2 <= len(limits) == len(given):
         return None
-    start, end, _, step = [*limits, *(0, 1)[len(limits) - 2 :]]  # the axis can only be the first
-    return sizes[start:end:step] if _are_numbers(np.array([start, end, step], dtype=object)) else None
+    step = limits[3] if len(limits) == 4 else 1  # third is the axis, of which there is one
+    if not _are_numbers(np.array([*limits[:2], step], dtype=object)):
+        return None
+    return sizes[limits[0] : limits[1] : step]
 
 
 def _joined(node: NodeProto, inputs: list[Sizes | None], wiring: Wiring) -> Sizes | None:

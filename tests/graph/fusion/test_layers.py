@@ -134,7 +134,7 @@ DENSE = "m = MatMul(x, w)\n y = Add(m, b)"
 
 
 def dense(parse: Parse, text: str = DENSE, **stored: Array) -> ModelProto:
-    return parse(f"g (float[B, 3, 6] x) => (float[B, 3, 4] y) {{ {text} }}", **stored)
+    return parse(f"g (float[B, 3, 6] x) => (float y) {{ {text} }}", **stored)
 
 
 @pytest.mark.parametrize("text", [DENSE, DENSE.replace("m, b", "b, m")])
@@ -149,7 +149,7 @@ def test_a_dense_layer_is_one(
     [
         (DENSE, (6, 4), (3, 4)),
         (DENSE, (6, 4), (1,)),
-        (DENSE, (1, 6, 4), (4,)),
+        (DENSE, (1, 6, 6), (6,)),
         (f"{DENSE.replace('y =', 'z =')}\n y = Mul(z, m)", (6, 4), (4,)),
         ("m = MatMul(x, w)\n n = MatMul(x, w)\n y = Add(m, n)", (6, 4), (4,)),
     ],
