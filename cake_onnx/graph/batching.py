@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cake_onnx.errors import RunFailedError, UnsupportedTeacherError
 from cake_onnx.graph.prepare import Prepared
@@ -49,7 +50,9 @@ class InGroups(nn.Module):
         full = torch.cat([x, x[-1:].expand(missing, *x.shape[1:])]) if missing else x
         groups = full.reshape(-1, self.size, *x.shape[1:])
         if self.mapped:
-            raw: Tensor = torch.vmap(self._one)(groups)
+            # The others of torch's attention kernels have no rule for vmap, and go sample by sample.
+            with sdpa_kernel(SDPBackend.MATH):
+                raw: Tensor = torch.vmap(self._one)(groups)
         else:
             raw = torch.stack([self._one(group) for group in groups])
         return raw.reshape(len(full), -1)[: len(x)]

@@ -14,10 +14,12 @@ from torch import Tensor, nn
 from cake_onnx.errors import UnsupportedTeacherError
 from cake_onnx.graph.batching import Way, let_any_batch_through
 from cake_onnx.graph.cut import Relation
+from cake_onnx.graph.fusion import fuse_chains
 from cake_onnx.graph.prepare import Prepared
 from cake_onnx.graph.refuse import fewest_outputs, refuse_unsupported, since_version
 from cake_onnx.graph.relation import to_logits
 from cake_onnx.graph.shapes import infer_shapes
+from cake_onnx.graph.sizes import settle_sizes
 from cake_onnx.graph.specs import InputSpec
 from cake_onnx.graph.tensors import copy_model
 
@@ -114,13 +116,34 @@ def _digest(tensor: Tensor) -> bytes:
 def convert_graph(body: ModelProto) -> nn.Module:
     """Convert a plain graph with one input and one output, as `prepare` makes them.
 
+    Submodules are named `n<place>_...` after the places of their nodes in the graph; one in place of a chain
+    has the place of its last node.
+
     Raises:
         UnsupportedTeacherError: An operator, or the way it is used, has no differentiable counterpart here.
     """
+    return convert_claimed(claim_graph(body))
+
+
+def claim_graph(body: ModelProto) -> ModelProto:
+    """What `convert_graph` converts: sizes computed, chains fused, every node in the domain of its converter.
+
+    Raises:
+        UnsupportedTeacherError: An operator has no differentiable counterpart here.
+    """
+    refuse_unsupported(body)
+    sized = settle_sizes(infer_shapes(number_nodes(body)))
+    return claim_operators(fuse_chains(end_in_identity(trim_outputs(use_float32(sized)))))
+
+
+def convert_claimed(model: ModelProto) -> nn.Module:
+    """Convert what `claim_graph` gives, whatever its weights.
+
+    Raises:
+        UnsupportedTeacherError: An operator is used in a way that has no differentiable counterpart here.
+    """
     from cake_onnx.graph.engine import convert_inferred
 
-    refuse_unsupported(body)
-    model = claim_operators(end_in_identity(trim_outputs(use_float32(infer_shapes(body)))))
     try:
         with warnings.catch_warnings():
             # onnx2torch wraps arrays it has just copied; torch warns about those that are not writable.
@@ -179,18 +202,27 @@ def end_in_identity(model: ModelProto) -> ModelProto:
     return result
 
 
+def number_nodes(model: ModelProto) -> ModelProto:
+    """Name nodes by their places. Any text is a legal ONNX name, but not a legal name of a torch module."""
+    result = copy_model(model)
+    for index, node in enumerate(result.graph.node):
+        node.name = f"n{index}_{node.op_type}"
+    return result
+
+
 def claim_operators(model: ModelProto) -> ModelProto:
-    """Move the nodes we convert ourselves to our private domains, and name all nodes alike."""
+    """Move the nodes we convert ourselves to our private domains; fused ones are there already."""
     from cake_onnx.graph.operators import registry
 
     result = copy_model(model)
     domains = {}
-    for index, node in enumerate(result.graph.node):
+    for node in result.graph.node:
         version = since_version(model, node)
         if registry.is_ours(node.domain, node.op_type, version):
             node.domain = registry.own_domain(node.domain, version)
             domains[node.domain] = version
-        # Any text is a legal ONNX name, but not a legal name of a torch module.
-        node.name = f"n{index}_{node.op_type}"
-    result.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in domains.items())
+    imported = {entry.domain for entry in result.opset_import}
+    result.opset_import.extend(
+        helper.make_opsetid(domain, version) for domain, version in domains.items() if domain not in imported
+    )
     return result

@@ -81,6 +81,8 @@ class Trace:
 def trace(prepared: Prepared, input: InputSpec, seed: int = 0) -> Trace:
     """Run every inner tensor of a prepared body in onnxruntime and in torch, one sample of each kind.
 
+    Of a chain that is one module in torch, what comes out is compared.
+
     Raises:
         UnsupportedTeacherError: The body does not convert, or onnxruntime does not show its inner tensors.
     """
@@ -107,7 +109,9 @@ def trace(prepared: Prepared, input: InputSpec, seed: int = 0) -> Trace:
                 return Trace(first, len(compared), len(places), largest)
             largest = max(largest, difference)
         if error:
-            node, name = next(pair for pair in _in_order(body, wanted) if pair[1] not in found)
+            made = {name for mapping in _mappings(module).values() for name in mapping.outputs}
+            left = made - found.keys()
+            node, name = next(pair for pair in _in_order(body, wanted) if pair[1] in left)
             first = _told(body, node, name, wanted[name], wanted[name], kind)
             return Trace(replace(first, error=error), len(compared), len(places), largest)
         nodes = len(compared)
@@ -121,6 +125,12 @@ def _in_order(body: ModelProto, wanted: Values) -> Iterator[tuple[NodeProto, str
                 yield node, name
 
 
+def _mappings(module: nn.Module) -> dict[nn.Module, Any]:
+    """Submodules that say which tensors of the graph they read and make."""
+    found = {part: getattr(part, "onnx_mapping", None) for part in module.children()}
+    return {part: mapping for part, mapping in found.items() if mapping is not None}
+
+
 def _torch_values(module: nn.Module, x: Array, wanted: Values) -> tuple[Values, str]:
     """What every module of a converted graph makes of onnxruntime's values, by the name of the tensor.
 
@@ -128,11 +138,9 @@ def _torch_values(module: nn.Module, x: Array, wanted: Values) -> tuple[Values, 
     text beside them.
     """
     values: Values = {}
-    hooked = [(part, getattr(part, "onnx_mapping", None)) for part in module.children()]
     handles = [
         part.register_forward_hook(_Recorder(values, wanted, tuple(mapping.outputs)))
-        for part, mapping in hooked
-        if mapping is not None
+        for part, mapping in _mappings(module).items()
     ]
     error = ""
     try:

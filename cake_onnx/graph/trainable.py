@@ -12,7 +12,7 @@ from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 from torch import Tensor, nn
 
 from cake_onnx.errors import UnsupportedTeacherError
-from cake_onnx.graph.convert import TeacherModule, convert_graph
+from cake_onnx.graph.convert import TeacherModule, claim_graph, convert_claimed
 from cake_onnx.graph.cut import Relation
 from cake_onnx.graph.tensors import copy_model
 from cake_onnx.graph.wiring import Wiring
@@ -62,8 +62,9 @@ class TrainableGraph(nn.Module):
             UnsupportedTeacherError: It has no weight that can learn.
         """
         self.skeleton = untie(model)
-        body = convert_graph(self.skeleton).eval().requires_grad_(False)
-        self.places = _find_weights(self.skeleton, body)
+        claimed = claim_graph(self.skeleton)
+        body = convert_claimed(claimed).eval().requires_grad_(False)
+        self.places = _find_weights(self.skeleton, claimed, body)
         if not self.places:
             raise UnsupportedTeacherError(
                 "a graph with weights", "none that can learn", "choose another --student"
@@ -177,15 +178,18 @@ def _stored_inputs(node: NodeProto) -> list[tuple[int, str]]:
     return [(p, node.input[p]) for p in _LEARNING.get(node.op_type, ()) if p < len(node.input)]
 
 
-def _find_weights(model: ModelProto, body: nn.Module) -> dict[str, _Place]:
-    """Which torch tensor holds which weight, found by converting weights that spell out their own place."""
+def _find_weights(model: ModelProto, claimed: ModelProto, body: nn.Module) -> dict[str, _Place]:
+    """Which torch tensor holds which weight, found by converting weights that spell out their own place.
+
+    Chains are fused before that: whether one is may depend on a number that is stored like a weight.
+    """
     names = learning_weights(model)
     values = {name: value.reshape(-1) for name, value in stored_arrays(model).items() if name in names}
     names = [name for name in names if len(values[name]) <= _LARGEST_EXACT]
     owners = {name: np.full(len(values[name]), number) for number, name in enumerate(names, start=1)}
     orders = {name: np.arange(len(values[name])) for name in names}
-    owner = _tensors(convert_graph(_filled(model, owners)))
-    order = _tensors(convert_graph(_filled(model, orders)))
+    owner = _tensors(convert_claimed(_filled(claimed, owners)))
+    order = _tensors(convert_claimed(_filled(claimed, orders)))
     found = {}
     for name, tensor in _tensors(body).items():
         number = _the_one(owner[name])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cake_onnx.errors import UnsupportedTeacherError
 from cake_onnx.graph.batching import InGroups, let_any_batch_through
-from cake_onnx.graph.convert import TeacherModule, convert
+from cake_onnx.graph.convert import TeacherModule, convert, convert_graph
 from cake_onnx.graph.prepare import Prepared, prepare
 from cake_onnx.graph.runtime import open_session, scores
 from cake_onnx.graph.signature import read_signature
@@ -152,3 +152,12 @@ def test_other_files_take_what_comes(name: str, way: str, request: pytest.Fixtur
     module: TeacherModule = convert(*_prepare(request.getfixturevalue(name)))
     assert module.way == way
     assert way in repr(module)
+
+
+def test_attention_over_many_tokens_is_mapped(
+    parse: Callable[..., ModelProto], draw: Callable[..., Any]
+) -> None:
+    """With the kernel that does it in one step, vmap would warn and go sample by sample."""
+    model = parse("g (float[1, 2, 70, 4] x) => (float y) { y = Attention<scale = 0.3>(x, x, x) }", opset=23)
+    body, x = convert_graph(model), torch.from_numpy(draw(3, 2, 70, 4))
+    torch.testing.assert_close(InGroups(body, 1, mapped=True)(x), body(x).flatten(1))

@@ -122,7 +122,7 @@ def test_a_weight_read_by_several_nodes_is_stored_once(parse: Parse, draw: Calla
              a = MatMul(x, w)
              b = Tanh(a)
              c = MatMul(b, w)
-             d = Add(c, bias)
+             d = Sub(c, bias)
              y = Mul(d, bias)
         }""",
         w=draw(4, 4),

@@ -15,7 +15,7 @@ def clip_6(node: Node) -> Bound:
     """ONNX Clip-6: limits are attributes."""
     node.ignore("consumed_inputs")
     low, high = node.attribute("min", -math.inf), node.attribute("max", math.inf)
-    return node.bind(Apply(torch.clamp, min=low, max=high), 0)
+    return node.bind(_clip(min=low, max=high), 0)
 
 
 @operator("Clip", since=(11, 12, 13))
@@ -28,7 +28,15 @@ def clip_11(node: Node) -> Bound:
         return node.bind(Apply(_clip_computed), 0, 1, 2)
     # Of an integer limit `item` makes an integer, and clamping keeps integers then.
     limits = {name: value.item() for name, value in (("min", low), ("max", high)) if value is not None}
-    return node.bind(Apply(torch.clamp, **limits) if limits else nn.Identity(), 0)
+    return node.bind(_clip(**limits) if limits else nn.Identity(), 0)
+
+
+def _clip(**limits: float) -> nn.Module:
+    # torch has one kernel for the gradient of this one, four for that of others. It has none at the limits:
+    # inputs of the network, which often lie at limits, are not clipped at 6.
+    if limits == {"min": 0.0, "max": 6.0} and isinstance(limits["max"], float):
+        return nn.ReLU6()
+    return Apply(torch.clamp, **limits)
 
 
 def _clip_computed(x: Tensor, low: Tensor, high: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from onnx import ModelProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
+from torch.nn import functional
 
 from cake_onnx.errors import UnsupportedTeacherError
 from cake_onnx.graph.convert import convert_graph
@@ -123,3 +124,27 @@ def test_sample_by_sample_under_vmap(draw: Draw) -> None:
     allowed = torch.ones(4, 4, dtype=torch.bool).tril(-1)
     mapped = torch.vmap(lambda one: attend(one[None], one[None], one[None], 0.5, allowed=allowed)[0][0])
     torch.testing.assert_close(mapped(x), attend(x, x, x, 0.5, allowed=allowed)[0])
+
+
+@pytest.mark.parametrize(
+    ("queries", "kind", "one"), [(64, torch.float32, 1), (63, torch.float32, 0), (64, torch.bfloat16, 0)]
+)
+def test_torch_does_it_in_one_step_where_that_is_quicker(
+    queries: int, kind: torch.dtype, one: int, parse: Callable[..., ModelProto], draw: Draw,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    model = parse("g (float[B, 2, S, 4] x) => (float y) { y = Attention<scale = 0.3>(x, x, x) }", opset=23)
+    module, x = convert_graph(model), torch.from_numpy(draw(3, 2, queries, 4))
+    wanted = attend(x, x, x, 0.3)[0]
+    calls = []
+    whole = functional.scaled_dot_product_attention
+
+    def counted(*given: Any, **named: Any) -> torch.Tensor:
+        calls.append(given)
+        return whole(*given, **named)
+
+    monkeypatch.setattr(functional, "scaled_dot_product_attention", counted)
+    with torch.autocast("cpu", kind, enabled=kind != torch.float32):
+        found = module(x)
+    assert len(calls) == one
+    torch.testing.assert_close(found.float(), wanted, rtol=1e-2, atol=1e-2 if one == 0 else 1e-5)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from onnx import ModelProto
+from torch import nn
 
 from cake_onnx.graph.convert import convert_graph
 
@@ -49,3 +50,28 @@ def test_integers_stay_integers(parse: Callable[..., ModelProto]) -> None:
 def test_version_1(parse: Callable[..., ModelProto]) -> None:
     text = "g (float[B, 3] x) => (float[B, 3] y) { y = Clip<max = 1.0, consumed_inputs = [0]>(x) }"
     assert convert_graph(parse(text, opset=1))(torch.tensor([[-5.0, 0.0, 100.0]])).tolist() == [[-5, 0, 1]]
+
+
+def test_from_0_to_6_is_the_activation_of_torch(parse: Callable[..., ModelProto]) -> None:
+    """Its gradient is that of the others wherever they have one: within the limits, and nowhere else."""
+    text = "g (float[B, 5] x) => (float[B, 5] y) { y = Clip(x, low, high) }"
+    limits = {"low": np.array(0, np.float32), "high": np.array(6, np.float32)}
+    models = [
+        parse(text, **limits),
+        parse("g (float[B, 5] x) => (float[B, 5] y) { y = Clip<min = 0.0, max = 6.0>(x) }", opset=7),
+    ]
+    for model in models:
+        module = convert_graph(model)
+        assert any(isinstance(part, nn.ReLU6) for part in module.modules())
+        x = torch.tensor([[-1.0, 0.5, 3.0, 5.9, 6.5]], requires_grad=True)
+        y = module(x)
+        assert torch.equal(y, x.clamp(0, 6))
+        assert torch.autograd.grad(y.sum(), x)[0].tolist() == [[0, 1, 1, 1, 0]]
+
+
+def test_whole_numbers_from_0_to_6_stay_whole(parse: Callable[..., ModelProto]) -> None:
+    text = "g (int32[B, 3] x) => (int32[B, 3] y) { y = Clip(x, low, high) }"
+    model = parse(text, low=np.array(0, np.int32), high=np.array(6, np.int32))
+    found = convert_graph(model)(torch.tensor([[-5, 3, 100]], dtype=torch.int32))
+    assert found.dtype == torch.int32
+    assert found.tolist() == [[0, 3, 6]]
