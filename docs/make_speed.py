@@ -77,8 +77,8 @@ than one, so set `OMP_NUM_THREADS=1` there.
 """
 _CONVERTED = """\
 The module made of an ONNX file over the network written in torch, published architectures, float32, batches
-of eight: target 1.05. Below 1 because exporters fold batch normalisation. What they spell out, such as GELU and
-attention, runs as torch's own functions again, and sizes that they read at run time are computed once.
+of eight: target 1.05. Below 1 because exporters fold batch normalisation. What they spell out, such as GELU
+and attention, runs as torch's own functions again, and sizes that they read at run time are computed once.
 """
 _CLASSES = """\
 Derivatives of both terms for 1,024 samples in groups of 16: linear in the number of classes. The last two
