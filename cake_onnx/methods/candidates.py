@@ -15,10 +15,10 @@ from cake_onnx.errors import UnsupportedTeacherError
 from cake_onnx.graph.channels import Goal
 from cake_onnx.graph.export import export_student
 from cake_onnx.graph.trainable import TrainableGraph
-from cake_onnx.methods.lesson import choose_student, provenance, weigh
+from cake_onnx.methods.lesson import choose_student, flattened_picture, provenance, weigh
 from cake_onnx.students import Student
 from cake_onnx.students.like_teacher import NAME, LikeTeacher
-from cake_onnx.students.sizing import choose_family, family_named, parameters_at
+from cake_onnx.students.sizing import choose_family, family_for, parameters_at
 from cake_onnx.teacher import Teacher
 
 
@@ -122,7 +122,8 @@ class OfFamily(Candidates):
     def __init__(self, teacher: Teacher, config: Config) -> None:
         super().__init__(teacher, config)
         auto = choose_family(teacher.input, teacher.traits)[0]
-        family = family_named(auto if config.student == "auto" else config.student)
+        name = auto if config.student == "auto" else config.student
+        family = family_for(name, teacher.input, flattened_picture(teacher, config))
         self.low = parameters_at(family, teacher.input, teacher.output.classes, 0.0)
         self.high = max(self.low, teacher.parameters - 1)
 

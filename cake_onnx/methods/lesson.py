@@ -15,7 +15,7 @@ from cake_onnx.errors import UnsupportedTeacherError, UsageError
 from cake_onnx.graph.cost import activation_bytes
 from cake_onnx.methods.outside import student_of_factory, student_of_file, student_of_timm
 from cake_onnx.methods.training import Lesson
-from cake_onnx.priors import ValueRange, build_prior
+from cake_onnx.priors import ImagePrior, ValueRange, build_prior
 from cake_onnx.ranks import ranks
 from cake_onnx.students import Student, build_student
 from cake_onnx.students.like_teacher import NAME, LikeTeacher, grow_down
@@ -61,8 +61,17 @@ def choose_student(teacher: Teacher, config: Config) -> Student:
         teacher.traits,
         config.seed,
         teacher.parameters,
+        flattened_picture(teacher, config),
     )
     return replace(student, reason=student.reason + why_not)
+
+
+def flattened_picture(teacher: Teacher, config: Config) -> tuple[int, int, int] | None:
+    """Channels, height and width of the pictures that a teacher takes as flat values, if it does."""
+    if teacher.input.image_shape is not None:
+        return None
+    prior, _ = build_prior(config.prior, teacher.input, teacher.module)
+    return prior.image_shape if isinstance(prior, ImagePrior) else None
 
 
 def _grown_down(teacher: Teacher, config: Config, reason: str) -> Student:

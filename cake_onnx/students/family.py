@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from torch import nn
 
@@ -36,7 +36,10 @@ class Student:
 class Family(Protocol):
     """Networks of one kind and every size."""
 
-    name: ClassVar[str]
+    @property
+    def name(self) -> str:
+        """The word a user writes after `--student`."""
+        ...
 
     def unfit(self, input: InputSpec) -> str | None:
         """Why no network of this family can take `input`, as a phrase; None where one can."""

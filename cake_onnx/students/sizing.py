@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from importlib.metadata import entry_points
 
 import torch
@@ -11,6 +12,7 @@ from cake_onnx.config import STUDENT_GROUP
 from cake_onnx.errors import UsageError
 from cake_onnx.graph.specs import InputSpec
 from cake_onnx.students.family import FAMILIES, Family, Student
+from cake_onnx.students.pictures import Picture, SeesPictures
 
 # Widths closer than this, relatively, are the same network in all but freak cases.
 _RESOLUTION = 1e-3
@@ -24,6 +26,7 @@ def build_student(
     traits: frozenset[str],
     seed: int,
     teacher_parameters: int | None = None,
+    picture: Picture | None = None,
 ) -> Student:
     """The largest network of a family that has no more parameters than asked for.
 
@@ -36,6 +39,7 @@ def build_student(
             `normalisation`, `quantised`. Read by `auto` only.
         teacher_parameters: Numbers the teacher stores, so that an error can name the largest compression.
         seed: The weights depend on it and on nothing else; torch's global generator is left as it was.
+        picture: What a flat input is a picture of, if it is one.
 
     Raises:
         UsageError: There is no such family, it cannot take this input, or its smallest network is too large.
@@ -44,10 +48,7 @@ def build_student(
         name, reason = choose_family(input, traits)
     else:
         name, reason = choice, "asked for by name"
-    family = family_named(name)
-    unfit = family.unfit(input)
-    if unfit is not None:
-        raise UsageError(f"an input that --student {name} can take", unfit, "use --student mlp")
+    family = family_for(name, input, picture)
     smallest = parameters_at(family, input, classes, 0.0)
     if smallest > target_parameters:
         raise _too_small(name, input, classes, target_parameters, smallest, teacher_parameters)
@@ -57,6 +58,29 @@ def build_student(
         torch.default_generator.manual_seed(seed)
         module = family.build(input, classes, width)
     return Student(module, name, _count(module), reason)
+
+
+def family_for(name: str, input: InputSpec, picture: Picture | None = None) -> Family:
+    """The family of this name, so that it can take `input`.
+
+    Args:
+        name: One of ours, or one that an installed package offers.
+        input: What the teacher takes.
+        picture: What a flat input is a picture of, if it is one.
+
+    Raises:
+        UsageError: There is none, or it cannot take this input.
+    """
+    family = family_named(name)
+    if picture is not None and family.unfit(input) is not None:
+        family = SeesPictures(family, picture)
+    unfit = family.unfit(input)
+    if unfit is not None:
+        remedy = "use --student mlp"
+        if input.layout == "flat" and math.isqrt(math.prod(input.shape)) ** 2 == math.prod(input.shape):
+            remedy += "; if the values are the pixels of a picture, add `--prior image`"
+        raise UsageError(f"an input that --student {name} can take", unfit, remedy)
+    return family
 
 
 def family_named(name: str) -> Family:

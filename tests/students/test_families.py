@@ -144,7 +144,7 @@ def test_learns_a_trivial_task(name: str, shape: tuple[int, int, int]) -> None:
 
 @pytest.mark.parametrize("name", FAMILIES.names())
 def test_families_know_their_names(name: str) -> None:
-    assert FAMILIES.get(name).name == name
+    assert FAMILIES.get(name)().name == name
 
 
 @pytest.mark.parametrize("name", [name for name in FAMILIES.names() if name != "mlp"])
