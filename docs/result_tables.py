@@ -23,15 +23,6 @@ FEWER = {
 }
 ABLATED = ("fmnist_lenet5/auto/4", "mnist_mlp/auto/4")
 
-WAYS = {
-    "scratch-uniform": "from scratch, every layer narrowed alike",
-    "scratch-found": "from scratch, the widths that are planned",
-    "at-once": "the teacher, cut at once",
-    "gradual": "the teacher, cut little by little: the default",
-    "gradual-noise": "the default on uniform noise alone",
-    "gradual-images": "the default on procedural images alone",
-}
-
 
 @dataclass(frozen=True)
 class Target:
@@ -109,14 +100,34 @@ def against(lines: Sequence[Line]) -> Table:
     return table
 
 
+def families(lines: Sequence[Line]) -> Table:
+    """Teachers of four kinds against students of four kinds, the largest budget of each: accuracy, passes."""
+    kinds = ("cnn", "mlp", "resnet", "vit")
+    table: Table = [("teacher", *kinds)]
+    for teacher in ("mnist_lenet5", "mnist_mlp", "mnist_resnet8", "mnist_vit"):
+        cells = []
+        for kind in kinds:
+            these = [
+                line for line in lines if line["row"] == f"{teacher}/{kind}/1" and line["arm"] == "rounds"
+            ]
+            most = max((int(line["rounds"]) for line in these), default=0)
+            longest = [line for line in these if int(line["rounds"]) == most]
+            reached = f"{spread(percent(longest, 'accuracy'))}, {passes(longest)} M" if longest else "missing"
+            cells.append(reached)
+        table.append((teacher, *cells))
+    return table
+
+
 def every(lines: Sequence[Line]) -> Table:
     """All arms and budgets of rows, default settings."""
     table: Table = [("row", "arm", "M passes", "agreement", "accuracy", "n", "seconds", "student", "where")]
     keys = dict.fromkeys(
-        (line["row"], line["arm"], int(line["rounds"]), _where(line)) for line in lines if line["arm"] in ARMS
+        (line["row"], line["arm"], int(line["rounds"]), where_run(line))
+        for line in lines
+        if line["arm"] in ARMS
     )
     for row, arm, rounds, where in sorted(keys, key=lambda key: (key[0], list(ARMS).index(key[1]), key[2])):
-        these = [line for line in _of(lines, row, rounds, arm) if _where(line) == where]
+        these = [line for line in _of(lines, row, rounds, arm) if where_run(line) == where]
         seconds = statistics.median(float(line["seconds"]) for line in these)
         table.append((
             row, ARMS[arm], passes(these), spread(percent(these, "agreement")),
@@ -162,7 +173,7 @@ def choices(lines: Sequence[Line]) -> Table:
     """Runs with a changed setting, on the images that choices may look at."""
     table: Table = [("row", "arm", "rounds", "changed", "agreement, first 2,000 images", "n", "where")]
     changed = dict.fromkeys(
-        (line["row"], line["arm"], int(line["rounds"]), line["variant"], _where(line))
+        (line["row"], line["arm"], int(line["rounds"]), line["variant"], where_run(line))
         for line in lines
         if line["settings"] and line["arm"] in ARMS and not _change(line)
     )
@@ -170,101 +181,13 @@ def choices(lines: Sequence[Line]) -> Table:
         for name in (variant, ""):
             these = [
                 line for line in _of(lines, row, rounds, arm)
-                if line["variant"] == name and _where(line) == where
+                if line["variant"] == name and where_run(line) == where
             ]  # fmt: skip
             line = (row, ARMS[arm], str(rounds), name or "defaults")
             if these:
                 values = percent(these, "agreement_choosing")
                 table.append((*line, spread(values), str(len(these)), where))
     return list(dict.fromkeys(table))
-
-
-def sizes(lines: Iterable[Line]) -> Table:
-    """One line a student of benchmarks/student/sizes.py."""
-    table: Table = [
-        (
-            "teacher",
-            "asked",
-            "parameters",
-            "file",
-            "agreement",
-            "accuracy",
-            "latency 1, 64",
-            "M passes",
-            "student",
-        )
-    ]
-    for line in sorted(lines, key=lambda line: (line["teacher"], float(line["compression"]))):
-        faster = ", ".join(f"{float(line[key]):.1f}x" for key in ("latency_ratio_1", "latency_ratio_64"))
-        table.append((
-            line["teacher"], f"{line['compression']}x",
-            f"{int(line['parameters_teacher']):,} → {int(line['parameters_student']):,}",
-            f"{int(line['bytes_teacher']) / 1e3:.0f} → {int(line['bytes_student']) / 1e3:.0f} kB",
-            f"{100 * float(line['agreement']):.1f}",
-            f"{100 * float(line['accuracy_teacher']):.1f} → {100 * float(line['accuracy']):.1f}",
-            faster, f"{int(line['passes']) / 1e6:.2f}", line["student"],
-        ))  # fmt: skip
-    return table
-
-
-def fast(lines: Iterable[Line]) -> Table:
-    """What a wish for speed leaves, one line a teacher and ratio."""
-    table: Table = [
-        ("teacher", "asked", "batch", "time, measured anew", "n", "parameters", "widths", "where")
-    ]
-    for line in lines:
-        start = (line["teacher"], line["asked"], line["batch"])
-        if line["refused"]:
-            why = f"refused: {line['refused']}"
-            table.append((*start, why, "", f"{int(line['parameters_teacher']):,}", "", line["processor"]))
-            continue
-        table.append((
-            *start, f"{float(line['ratio']):.2f} ({float(line['least']):.2f} to {float(line['most']):.2f})",
-            line["n"], f"{int(line['parameters_teacher']):,} → {int(line['parameters_student']):,}",
-            line["widths"].replace(" ", "-"), line["processor"],
-        ))  # fmt: skip
-    return table
-
-
-def ways(lines: Sequence[Line]) -> Table:
-    """Ways to cut, at equal parameters and passes."""
-    table: Table = [
-        ("teacher", "way", "M passes", "accuracy", "agreement", "n", "parameters", "widths, seed 0", "where")
-    ]
-    keys = dict.fromkeys((line["teacher"], line["compression"], int(line["rounds"])) for line in lines)
-    for key in sorted(keys):
-        here = [line for line in lines if (line["teacher"], line["compression"], int(line["rounds"])) == key]
-        for way, where in dict.fromkeys((way, _where(line)) for way in WAYS for line in here):
-            these = [line for line in here if line["way"] == way and _where(line) == where]
-            if these:
-                first = min(these, key=lambda line: int(line["seed"]))
-                table.append((
-                    key[0], WAYS[way], passes(these), spread(percent(these, "accuracy")),
-                    spread(percent(these, "agreement")), str(len(these)),
-                    f"{int(first['parameters_student']):,}", first["widths"].replace(" ", "-"), where,
-                ))  # fmt: skip
-    return table
-
-
-def teachers(lines: Iterable[Line]) -> Table:
-    """One line a run of benchmarks/teachers.py."""
-    table: Table = [
-        ("teacher", "student", "parameters", "samples", "M passes", "agreement", "accuracy", "latency 1, 64")
-    ]
-    for line in lines:
-        faster = [
-            f"{float(line[key]):.1f}x" if line[key] else "-"
-            for key in ("latency_ratio_1", "latency_ratio_64")
-        ]
-        table.append((
-            line["teacher"], line["student"],
-            f"{int(line['teacher_parameters']):,} → {int(line['student_parameters']):,}",
-            line["arm"].replace("cake", "ours"), f"{int(line['passes']) / 1e6:.2f}",
-            f"{100 * float(line['agreement_real']):.1f}",
-            f"{100 * float(line['accuracy_teacher']):.1f} → {100 * float(line['accuracy_student']):.1f}",
-            ", ".join(faster),
-        ))  # fmt: skip
-    return table
 
 
 def percent(lines: Iterable[Line], column: str) -> list[float]:
@@ -288,6 +211,7 @@ def _of(lines: Iterable[Line], row: str, rounds: int, arm: str) -> list[Line]:
     return [line for line in lines if (line["row"], int(line["rounds"]), line["arm"]) == (row, rounds, arm)]
 
 
-def _where(line: Line) -> str:
+def where_run(line: Line) -> str:
+    """The processor, or the GPU."""
     device = line["device"].split(",")[0]
     return line["processor"] if device == "cpu" else device

@@ -1,0 +1,104 @@
+"""The tables of docs/results.md about sizes, speed and ways to cut, from lines of the CSV files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from docs.result_tables import Line, Table, passes, percent, spread, where_run
+
+WAYS = {
+    "scratch-uniform": "from scratch, every layer narrowed alike",
+    "scratch-found": "from scratch, the widths that are planned",
+    "at-once": "the teacher, cut at once",
+    "gradual": "the teacher, cut little by little: the default",
+    "gradual-noise": "the default on uniform noise alone",
+    "gradual-images": "the default on procedural images alone",
+}
+
+
+def ways(lines: Sequence[Line]) -> Table:
+    """Ways to cut, at equal parameters and passes."""
+    table: Table = [
+        ("teacher", "way", "M passes", "accuracy", "agreement", "n", "parameters", "widths, seed 0", "where")
+    ]
+    keys = dict.fromkeys((line["teacher"], line["compression"], int(line["rounds"])) for line in lines)
+    for key in sorted(keys):
+        here = [line for line in lines if (line["teacher"], line["compression"], int(line["rounds"])) == key]
+        for way, where in dict.fromkeys((way, where_run(line)) for way in WAYS for line in here):
+            these = [line for line in here if line["way"] == way and where_run(line) == where]
+            if these:
+                first = min(these, key=lambda line: int(line["seed"]))
+                table.append((
+                    key[0], WAYS[way], passes(these), spread(percent(these, "accuracy")),
+                    spread(percent(these, "agreement")), str(len(these)),
+                    f"{int(first['parameters_student']):,}", first["widths"].replace(" ", "-"), where,
+                ))  # fmt: skip
+    return table
+
+
+def sizes(lines: Iterable[Line]) -> Table:
+    """One line a student of benchmarks/student/sizes.py."""
+    table: Table = [
+        (
+            "teacher",
+            "asked",
+            "parameters",
+            "file",
+            "agreement",
+            "accuracy",
+            "latency 1, 64",
+            "M passes",
+            "student",
+        )
+    ]
+    for line in sorted(lines, key=lambda line: (line["teacher"], float(line["compression"]))):
+        faster = ", ".join(f"{float(line[key]):.1f}x" for key in ("latency_ratio_1", "latency_ratio_64"))
+        table.append((
+            line["teacher"], f"{line['compression']}x",
+            f"{int(line['parameters_teacher']):,} → {int(line['parameters_student']):,}",
+            f"{int(line['bytes_teacher']) / 1e3:.0f} → {int(line['bytes_student']) / 1e3:.0f} kB",
+            f"{100 * float(line['agreement']):.1f}",
+            f"{100 * float(line['accuracy_teacher']):.1f} → {100 * float(line['accuracy']):.1f}",
+            faster, f"{int(line['passes']) / 1e6:.2f}", line["student"],
+        ))  # fmt: skip
+    return table
+
+
+def fast(lines: Iterable[Line]) -> Table:
+    """What a wish for speed leaves, one line a teacher and ratio."""
+    table: Table = [
+        ("teacher", "asked", "batch", "time, measured anew", "n", "parameters", "widths", "where")
+    ]
+    for line in lines:
+        start = (line["teacher"], line["asked"], line["batch"])
+        if line["refused"]:
+            why = f"refused: {line['refused']}"
+            table.append((*start, why, "", f"{int(line['parameters_teacher']):,}", "", line["processor"]))
+            continue
+        table.append((
+            *start, f"{float(line['ratio']):.2f} ({float(line['least']):.2f} to {float(line['most']):.2f})",
+            line["n"], f"{int(line['parameters_teacher']):,} → {int(line['parameters_student']):,}",
+            line["widths"].replace(" ", "-"), line["processor"],
+        ))  # fmt: skip
+    return table
+
+
+def teachers(lines: Iterable[Line]) -> Table:
+    """One line a run of benchmarks/teachers.py."""
+    table: Table = [
+        ("teacher", "student", "parameters", "samples", "M passes", "agreement", "accuracy", "latency 1, 64")
+    ]
+    for line in lines:
+        faster = [
+            f"{float(line[key]):.1f}x" if line[key] else "-"
+            for key in ("latency_ratio_1", "latency_ratio_64")
+        ]
+        table.append((
+            line["teacher"], line["student"],
+            f"{int(line['teacher_parameters']):,} → {int(line['student_parameters']):,}",
+            line["arm"].replace("cake", "ours"), f"{int(line['passes']) / 1e6:.2f}",
+            f"{100 * float(line['agreement_real']):.1f}",
+            f"{100 * float(line['accuracy_teacher']):.1f} → {100 * float(line['accuracy_student']):.1f}",
+            ", ".join(faster),
+        ))  # fmt: skip
+    return table
