@@ -60,3 +60,17 @@ def test_a_damaged_state_is_told(cake: Command, fixtures: Path, tmp_path: Path) 
     assert answer.code == 2
     assert "a readable state in out/work/state.safetensors" in answer.err
     assert "tart anew with `--overwrite`" in answer.err
+
+
+def test_an_interrupted_synthesize_leaves_nothing(shell: Shell, fixtures: Path, tmp_path: Path) -> None:
+    words = ("synthesize", fixtures / "moons_mlp.onnx", "-n", "100000", "-o", "samples.npz")
+    with shell(*words, cwd=tmp_path) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if re.search(r"[1-9][0-9,]*/100,?000", line):
+                process.send_signal(signal.SIGINT)
+                break
+        said = process.stderr.read()
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert not list(tmp_path.iterdir())
