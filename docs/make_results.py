@@ -3,7 +3,7 @@
     python docs/make_results.py           # write the page and the pictures anew
     python docs/make_results.py --check   # exit 1 if the page is not what would be written
 
-Tables are made in result_tables.py and student_tables.py, pictures in result_pictures.py.
+Tables are made in result_tables.py, choice_tables.py and student_tables.py, pictures in result_pictures.py.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.ledger import rows  # noqa: E402
-from docs import result_pictures, result_tables, student_tables  # noqa: E402
+from docs import choice_tables, result_pictures, result_tables, student_tables  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "results.md"
@@ -24,9 +24,9 @@ PAGE = ROOT / "docs" / "results.md"
 
 def page() -> str:
     """The page as Markdown."""
-    lines, sizes, latencies, ways, once = (
+    lines, sizes, latencies, ways, scales, once = (
         rows(RESULTS / f"{name}.csv")
-        for name in ("fidelity", "student_sizes", "student_latency", "student_ways", "teachers")
+        for name in ("fidelity", "student_sizes", "student_latency", "student_ways", "scale_lost", "teachers")
     )
     defaults = [line for line in lines if not line["settings"]]
     parts = [_HEAD, _section("Targets", _TARGETS, result_tables.targets(defaults))]
@@ -39,8 +39,10 @@ def page() -> str:
         parts.append(_section(name, picture, result_tables.every(these)))
     rest = [line for line in defaults if not line["row"].startswith(("fmnist", "mnist", "cifar10"))]
     parts.append(_section("Tables and points", _TABLES, result_tables.every(rest)))
-    parts.append(_section("Ablation", _ABLATION, result_tables.ablation(lines)))
-    parts.append(_section("Choices", _CHOICES, result_tables.choices(lines)))
+    parts.append(_section("Ablation", _ABLATION, choice_tables.ablation(lines)))
+    parts.append(_section("Sensitivity", _SENSITIVITY, choice_tables.sensitivity(lines)))
+    parts.append(_section("A wrong range", _SCALE, choice_tables.wrong_scales(scales)))
+    parts.append(_section("Choices", _CHOICES, choice_tables.choices(lines)))
     parts.append(_section("How small", _SIZES, student_tables.sizes(sizes)))
     parts.append(_section("How fast", _FAST, student_tables.fast(latencies)))
     parts.append(_section("Every teacher, one run", _TEACHERS, student_tables.teachers(once)))
@@ -90,6 +92,14 @@ _ABLATION = """\
 `benchmarks/fidelity/run.py --plan benchmarks/fidelity/ablation.plan`: one thing left out, or added, alone,
 50 rounds (0.3 M passes), agreement on the images that no choice looked at. Labels cannot be stored instead of
 asked for anew: what a student sees is moved and mixed first, so none that was stored would fit.
+"""
+_SENSITIVITY = """\
+Each default halved and doubled alone, 50 rounds (0.3 M passes), agreement on the images that no choice looked
+at: `python benchmarks/fidelity/run.py --plan benchmarks/fidelity/sensitivity.plan`.
+"""
+_SCALE = """\
+What it costs to state a range of the input that is off by a factor of 2: 40 rounds, real images from the
+2,001st on, `python benchmarks/scale lost`.
 """
 _CHOICES = """\
 Defaults were chosen by these runs, on the first 2,000 images of a set. `no features`: the student grown down

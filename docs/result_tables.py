@@ -15,13 +15,6 @@ ARMS = {
     "cake": "CAKE",
     "lake": "LAKE",
 }
-FEWER = {
-    "no-texture": "textures in the prior",
-    "no-leaves": "dead leaves in the prior",
-    "no-object": "objects in the prior",
-    "no-strokes": "strokes in the prior",
-}
-ABLATED = ("fmnist_lenet5/auto/4", "mnist_mlp/auto/4")
 
 
 @dataclass(frozen=True)
@@ -91,7 +84,9 @@ def against(lines: Sequence[Line]) -> Table:
         {(line["row"], int(line["rounds"]), line["variant"]) for line in lines}
     ):
         same = [line for line in lines if line["variant"] == variant]
-        ours, none = (percent(_of(same, row, rounds, arm), "agreement_rest") for arm in ("rounds", "images"))
+        ours, none = (
+            percent(runs_of(same, row, rounds, arm), "agreement_rest") for arm in ("rounds", "images")
+        )
         if ours and none:
             clear = "yes" if min(ours) > max(none) else "no"
             words = clear if min(len(ours), len(none)) >= 3 else "fewer than 3 seeds"
@@ -127,7 +122,7 @@ def every(lines: Sequence[Line]) -> Table:
         if line["arm"] in ARMS
     )
     for row, arm, rounds, where in sorted(keys, key=lambda key: (key[0], list(ARMS).index(key[1]), key[2])):
-        these = [line for line in _of(lines, row, rounds, arm) if where_run(line) == where]
+        these = [line for line in runs_of(lines, row, rounds, arm) if where_run(line) == where]
         seconds = statistics.median(float(line["seconds"]) for line in these)
         table.append((
             row, ARMS[arm], passes(these), spread(percent(these, "agreement")),
@@ -135,59 +130,6 @@ def every(lines: Sequence[Line]) -> Table:
             f"{these[0]['student']}, {int(these[0]['parameters_student']):,}", where,
         ))  # fmt: skip
     return table
-
-
-def ablation(lines: Sequence[Line]) -> Table:
-    """What becomes of the agreement when one thing is left out or added, 50 rounds."""
-    table: Table = [("row", "changed", "agreement", "beside the defaults", "n", "beyond the spread")]
-    here = [line for line in lines if int(line["rounds"]) == 50]
-    for row in ABLATED:
-        whole = percent(
-            [line for line in _of(here, row, 50, "rounds") if not line["variant"]], "agreement_rest"
-        )
-        if not whole:
-            continue
-        table.append((row, "nothing: the defaults", spread(whole), "", str(len(whole)), ""))
-        for change in dict.fromkeys(_change(line) for line in here if line["row"] == row):
-            these = [line for line in here if line["row"] == row and _change(line) == change]
-            if change:
-                values = percent(these, "agreement_rest")
-                apart = max(values) < min(whole) or min(values) > max(whole)
-                known = min(len(values), len(whole)) >= 3
-                table.append((
-                    row, change, spread(values), f"{statistics.mean(values) - statistics.mean(whole):+.1f}",
-                    str(len(values)), ("yes" if apart else "no") if known else "fewer than 3 seeds",
-                ))  # fmt: skip
-    return table
-
-
-def _change(line: Line) -> str:
-    """What an ablation changed, in words; empty for any other line."""
-    if line["arm"] in FEWER:
-        return f"without {FEWER[line['arm']]}"
-    variant = line["variant"].replace("no features", "without the layers' loss")
-    return variant if line["arm"] == "rounds" and variant.startswith(("without ", "with ")) else ""
-
-
-def choices(lines: Sequence[Line]) -> Table:
-    """Runs with a changed setting, on the images that choices may look at."""
-    table: Table = [("row", "arm", "rounds", "changed", "agreement, first 2,000 images", "n", "where")]
-    changed = dict.fromkeys(
-        (line["row"], line["arm"], int(line["rounds"]), line["variant"], where_run(line))
-        for line in lines
-        if line["settings"] and line["arm"] in ARMS and not _change(line)
-    )
-    for row, arm, rounds, variant, where in sorted(changed):
-        for name in (variant, ""):
-            these = [
-                line for line in _of(lines, row, rounds, arm)
-                if line["variant"] == name and where_run(line) == where
-            ]  # fmt: skip
-            line = (row, ARMS[arm], str(rounds), name or "defaults")
-            if these:
-                values = percent(these, "agreement_choosing")
-                table.append((*line, spread(values), str(len(these)), where))
-    return list(dict.fromkeys(table))
 
 
 def percent(lines: Iterable[Line], column: str) -> list[float]:
@@ -207,7 +149,8 @@ def passes(lines: Sequence[Line]) -> str:
     return f"{statistics.mean(float(line['passes']) for line in lines) / 1e6:.2f}"
 
 
-def _of(lines: Iterable[Line], row: str, rounds: int, arm: str) -> list[Line]:
+def runs_of(lines: Iterable[Line], row: str, rounds: int, arm: str) -> list[Line]:
+    """Lines of one row, budget and arm."""
     return [line for line in lines if (line["row"], int(line["rounds"]), line["arm"]) == (row, rounds, arm)]
 
 

@@ -1,0 +1,103 @@
+"""The tables of docs/results.md about the defaults: what was changed, and what came of it."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from docs.result_tables import ARMS, Line, Table, passes, percent, runs_of, spread, where_run
+
+FEWER = {
+    "no-texture": "textures in the prior",
+    "no-leaves": "dead leaves in the prior",
+    "no-object": "objects in the prior",
+    "no-strokes": "strokes in the prior",
+}
+ABLATED = ("fmnist_lenet5/auto/4", "mnist_mlp/auto/4")
+
+
+def ablation(lines: Sequence[Line]) -> Table:
+    """What becomes of the agreement when one thing is left out or added, 50 rounds."""
+    table: Table = [("row", "changed", "agreement", "beside the defaults", "n", "beyond the spread")]
+    here = [line for line in lines if int(line["rounds"]) == 50]
+    for row in ABLATED:
+        whole = percent(
+            [line for line in runs_of(here, row, 50, "rounds") if not line["variant"]], "agreement_rest"
+        )
+        if not whole:
+            continue
+        table.append((row, "nothing: the defaults", spread(whole), "", str(len(whole)), ""))
+        for change in dict.fromkeys(_change(line) for line in here if line["row"] == row):
+            these = [line for line in here if line["row"] == row and _change(line) == change]
+            if change:
+                values = percent(these, "agreement_rest")
+                apart = max(values) < min(whole) or min(values) > max(whole)
+                known = min(len(values), len(whole)) >= 3
+                table.append((
+                    row, change, spread(values), f"{statistics.mean(values) - statistics.mean(whole):+.1f}",
+                    str(len(values)), ("yes" if apart else "no") if known else "fewer than 3 seeds",
+                ))  # fmt: skip
+    return table
+
+
+def _change(line: Line) -> str:
+    """What an ablation changed, in words; empty for any other line."""
+    if line["arm"] in FEWER:
+        return f"without {FEWER[line['arm']]}"
+    variant = line["variant"].replace("no features", "without the layers' loss")
+    return variant if line["arm"] == "rounds" and variant.startswith(("without ", "with ")) else ""
+
+
+def sensitivity(lines: Sequence[Line]) -> Table:
+    """Agreement with each default halved and doubled, 50 rounds."""
+    table: Table = [("row", "default", "halved", "as it is", "doubled", "n")]
+    here = [line for line in lines if int(line["rounds"]) == 50 and line["arm"] == "rounds"]
+    varied = dict.fromkeys((line["row"], _varied(line)) for line in here if _varied(line))
+    for row, name in sorted(varied):
+        cells = []
+        for variant in (f"half of {name}", "", f"twice of {name}"):
+            these = [line for line in here if (line["row"], line["variant"]) == (row, variant)]
+            cells.append((spread(percent(these, "agreement_rest")) if these else "-", len(these)))
+        count = ", ".join(str(n) for _, n in cells)
+        table.append((row, name, *(words for words, _ in cells), count))
+    return table
+
+
+def _varied(line: Line) -> str:
+    """Name of the default that a run halves or doubles."""
+    times, _, name = line["variant"].partition(" of ")
+    return name if times in ("half", "twice") else ""
+
+
+def choices(lines: Sequence[Line]) -> Table:
+    """Runs with a changed setting, on the images that choices may look at."""
+    table: Table = [("row", "arm", "rounds", "changed", "agreement, first 2,000 images", "n", "where")]
+    changed = dict.fromkeys(
+        (line["row"], line["arm"], int(line["rounds"]), line["variant"], where_run(line))
+        for line in lines
+        if line["settings"] and line["arm"] in ARMS and not _change(line) and not _varied(line)
+    )
+    for row, arm, rounds, variant, where in sorted(changed):
+        for name in (variant, ""):
+            these = [
+                line for line in runs_of(lines, row, rounds, arm)
+                if line["variant"] == name and where_run(line) == where
+            ]  # fmt: skip
+            line = (row, ARMS[arm], str(rounds), name or "defaults")
+            if these:
+                values = percent(these, "agreement_choosing")
+                table.append((*line, spread(values), str(len(these)), where))
+    return list(dict.fromkeys(table))
+
+
+def wrong_scales(lines: Sequence[Line]) -> Table:
+    """What a range of the input costs that is off by a factor."""
+    table: Table = [("teacher", "times the true range", "agreement", "accuracy", "n", "M passes", "where")]
+    keys = dict.fromkeys((line["teacher"], line["factor"]) for line in lines)
+    for teacher, factor in sorted(keys, key=lambda key: (key[0], float(key[1]))):
+        these = [line for line in lines if (line["teacher"], line["factor"]) == (teacher, factor)]
+        table.append((
+            teacher, factor, spread(percent(these, "agreement_real")),
+            spread(percent(these, "accuracy_student")), str(len(these)), passes(these), these[0]["processor"],
+        ))  # fmt: skip
+    return table
