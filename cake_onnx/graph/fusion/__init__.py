@@ -10,7 +10,6 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-import onnx_ir as ir
 from onnx import ModelProto
 
 from cake_onnx.graph.shapes import drop_dead_nodes
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from onnxscript.rewriter.pattern import RewriteRuleSet
 
 _SIGNS = frozenset({"Erf", "Tanh", "Sqrt", "MatMul", "Sigmoid"})
-"""Every chain holds one of these; a graph without them is left alone, and onnxscript is not imported."""
+"""Every chain holds one of these; a graph without them is left alone, and no library imported for it."""
 
 
 def fuse_chains(model: ModelProto) -> ModelProto:
@@ -33,6 +32,8 @@ def fuse_chains(model: ModelProto) -> ModelProto:
     """
     if not _SIGNS.intersection(node.op_type for node in model.graph.node):
         return model
+    import onnx_ir as ir  # with sympy, it takes as long to import as a small teacher to load
+
     graph = ir.from_proto(model)
     if not sum(rules.apply_to_model(graph) for rules in _rules()):
         return model
