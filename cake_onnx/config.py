@@ -194,7 +194,7 @@ class Config(BaseModel):
         sizes = [flag_of(name) for name in SIZES if getattr(self, name) is not None]
         if len(sizes) > 1:
             raise ValueError(f"{' and '.join(sizes)} both size the student: give one of them")
-        if self.student.endswith(".onnx"):
+        if self.student_file is not None:
             if sizes:
                 raise ValueError(f"{sizes[0]} sizes students built here, and {self.student} has its size")
             if self.channel_block is not None:
@@ -204,6 +204,11 @@ class Config(BaseModel):
         elif self.student_weights == "reset":
             raise ValueError("--student-weights reset needs --student FILE.onnx")
         return self
+
+    @property
+    def student_file(self) -> Path | None:
+        """The ONNX file that is the student, where one is named."""
+        return Path(self.student) if self.student.endswith(".onnx") else None
 
     @property
     def planned_rounds(self) -> int:

@@ -63,8 +63,7 @@ def targets(lines: Sequence[Line]) -> Table:
             and line["arm"] == "rounds"
             and float(line["passes"]) <= target.most_passes * 1e6
         ]
-        most = max((int(line["rounds"]) for line in within), default=0)
-        these = [line for line in within if int(line["rounds"]) == most]
+        these = longest(within)
         start = (target.row, f"{target.least:.1f}", f"{target.most_passes:g}")
         if not these:
             table.append((*start, "missing", "", "", target.beside))
@@ -102,13 +101,9 @@ def families(lines: Sequence[Line]) -> Table:
     for teacher in ("mnist_lenet5", "mnist_mlp", "mnist_resnet8", "mnist_vit"):
         cells = []
         for kind in kinds:
-            these = [
-                line for line in lines if line["row"] == f"{teacher}/{kind}/1" and line["arm"] == "rounds"
-            ]
-            most = max((int(line["rounds"]) for line in these), default=0)
-            longest = [line for line in these if int(line["rounds"]) == most]
-            reached = f"{spread(percent(longest, 'accuracy'))}, {passes(longest)} M" if longest else "missing"
-            cells.append(reached)
+            row = f"{teacher}/{kind}/1"
+            these = longest([line for line in lines if line["row"] == row and line["arm"] == "rounds"])
+            cells.append(f"{spread(percent(these, 'accuracy'))}, {passes(these)} M" if these else "missing")
         table.append((teacher, *cells))
     return table
 
@@ -130,6 +125,12 @@ def every(lines: Sequence[Line]) -> Table:
             f"{these[0]['student']}, {int(these[0]['parameters_student']):,}", where,
         ))  # fmt: skip
     return table
+
+
+def longest(lines: Sequence[Line]) -> list[Line]:
+    """Those of the largest budget."""
+    most = max((int(line["rounds"]) for line in lines), default=0)
+    return [line for line in lines if int(line["rounds"]) == most]
 
 
 def percent(lines: Iterable[Line], column: str) -> list[float]:

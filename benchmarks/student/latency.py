@@ -28,7 +28,8 @@ from machine import machine
 from cake_onnx.config import Config
 from cake_onnx.devices import generator
 from cake_onnx.errors import UsageError
-from cake_onnx.graph.runtime import latency, open_session
+from cake_onnx.graph.latency import latency_ratios
+from cake_onnx.graph.runtime import open_session
 from cake_onnx.methods.lesson import choose_student
 from cake_onnx.methods.wishes import settle_size
 from cake_onnx.pipeline import export
@@ -79,26 +80,16 @@ def _measured(teacher: Teacher, config: Config) -> dict[str, Any]:
     x = build_prior("auto", teacher.input, teacher.module)[0].draw(256, draw)
     module.shrink(student.shrink_to, 1.0, x, draw, [])
     model, _ = export(teacher, student)
-    ratios = _ratios(teacher, model, config.latency_batch)
+    mine, theirs = (open_session(each, threads=1) for each in (model, teacher.data))
+    ratios = latency_ratios(
+        mine, theirs, teacher.input, config.latency_batch, _TURNS, repeats=10, clock=thread_time
+    )
     return start | {
         "n": len(ratios), "ratio": round(statistics.median(ratios), 3), "least": round(min(ratios), 3),
         "most": round(max(ratios), 3), "operations": round(settled.max_operations or 1.0, 4),
         "block": settled.channel_block, "parameters_student": parameters(student),
         "widths": " ".join(f"{now}" for _, _, now in module.widths_by_layer()),
     }  # fmt: skip
-
-
-def _ratios(teacher: Teacher, model: bytes, batch: int) -> list[float]:
-    """The student's time over the teacher's, turn by turn."""
-    sessions = [open_session(model, threads=1), open_session(teacher.data, threads=1)]
-    turns = [
-        [
-            latency(one, teacher.input, (batch,), repeats=10, clock=thread_time)[0].median_ms
-            for one in sessions
-        ]
-        for _ in range(_TURNS)
-    ]
-    return [mine / theirs for mine, theirs in turns]
 
 
 def _parse() -> argparse.Namespace:

@@ -25,7 +25,8 @@ from job import Job, Taught, parameters, teach
 from ledger import append, rows
 from machine import machine
 
-from cake_onnx.graph.runtime import latency, open_session
+from cake_onnx.graph.latency import latency_ratios
+from cake_onnx.graph.runtime import open_session
 from cake_onnx.students.like_teacher import LikeTeacher
 
 RESULTS = Path(__file__).parents[1] / "results" / "student_sizes.csv"
@@ -72,13 +73,11 @@ def _measured(taught: Taught) -> dict[str, Any]:
 
 def _latency_ratios(taught: Taught) -> dict[int, float]:
     """How often faster the student is, by batch size: the median over turns."""
-    data = taught.teacher.input
-    sessions = [open_session(taught.teacher.file.path, threads=1), open_session(taught.model, threads=1)]
-    turns = [[latency(session, data, _BATCHES, repeats=20) for session in sessions] for _ in range(_TURNS)]
-    ratios: dict[int, list[float]] = {}
-    for teacher, student in turns:
-        for before, after in zip(teacher, student, strict=False):
-            ratios.setdefault(before.batch, []).append(before.median_ms / after.median_ms)
+    theirs, mine = (open_session(model, threads=1) for model in (taught.teacher.file.path, taught.model))
+    ratios = {
+        batch: latency_ratios(theirs, mine, taught.teacher.input, batch, _TURNS, repeats=20)
+        for batch in _BATCHES
+    }
     return {batch: round(statistics.median(values), 2) for batch, values in ratios.items()}
 
 

@@ -6,6 +6,7 @@ from onnx import AttributeProto, ModelProto, NodeProto, helper, numpy_helper
 
 from cake_onnx.errors import UnsupportedTeacherError
 from cake_onnx.graph.runtime import run_constants
+from cake_onnx.graph.shapes import drop_dead_nodes, infer_shapes, write_reshape_targets
 from cake_onnx.graph.tensors import copy_model
 from cake_onnx.graph.wiring import Wiring, constant_value
 
@@ -30,6 +31,15 @@ def store_constants(model: ModelProto) -> ModelProto:
         else:
             result.graph.initializer.append(numpy_helper.from_array(value, node.output[0]))
     return result
+
+
+def compute_ahead(model: ModelProto) -> ModelProto:
+    """The model without what needs no input: constants folded, reshape targets written, the rest dropped.
+
+    Raises:
+        UnsupportedTeacherError: onnxruntime cannot compute a constant.
+    """
+    return infer_shapes(drop_dead_nodes(write_reshape_targets(fold_constants(model))))
 
 
 def fold_constants(model: ModelProto) -> ModelProto:

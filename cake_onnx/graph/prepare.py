@@ -13,7 +13,7 @@ from cake_onnx.graph.batch import batch_axis, fix_batch, free_batch, mixes_sampl
 from cake_onnx.graph.classifiers import name_sigmoids, spell_out_classifiers
 from cake_onnx.graph.cut import Cut, choose_relation, choose_tensor, take_body, take_tail
 from cake_onnx.graph.ending import find_ending
-from cake_onnx.graph.fold import fold_constants
+from cake_onnx.graph.fold import compute_ahead
 from cake_onnx.graph.functions import expand_functions
 from cake_onnx.graph.inspect import is_quantised
 from cake_onnx.graph.label_outputs import follow_scores
@@ -21,7 +21,7 @@ from cake_onnx.graph.normalise import name_nodes, normalise
 from cake_onnx.graph.passage import refuse_without_passage
 from cake_onnx.graph.refuse import refuse_selection, refuse_without_gradient
 from cake_onnx.graph.runtime import Array, draw_inputs, open_session, scores
-from cake_onnx.graph.shapes import drop_dead_nodes, infer_shapes, write_reshape_targets
+from cake_onnx.graph.shapes import drop_dead_nodes, infer_shapes
 from cake_onnx.graph.specs import InputSpec, OutputSpec
 from cake_onnx.graph.tensors import opset_of
 from cake_onnx.graph.unroll import unroll
@@ -101,13 +101,13 @@ def prepare(model: ModelProto, input: InputSpec, output: OutputSpec) -> Prepared
 
 def _simplify(model: ModelProto) -> ModelProto:
     """Everything computed that can be, everything written out that must be, everything unread dropped."""
-    simple = _computed(model)
+    simple = compute_ahead(model)
     # Steps of a loop, and bodies of functions, hold constants of their own.
     unrolled = unroll(simple)
     if unrolled is not simple:
-        simple = _computed(name_nodes(unrolled))
+        simple = compute_ahead(name_nodes(unrolled))
     expanded = expand_functions(simple)
-    return simple if expanded is simple else _computed(name_nodes(expanded))
+    return simple if expanded is simple else compute_ahead(name_nodes(expanded))
 
 
 def _declaring(model: ModelProto, other: ModelProto) -> ModelProto:
@@ -115,10 +115,6 @@ def _declaring(model: ModelProto, other: ModelProto) -> ModelProto:
     del model.graph.output[:]
     model.graph.output.extend(other.graph.output)
     return model
-
-
-def _computed(model: ModelProto) -> ModelProto:
-    return infer_shapes(drop_dead_nodes(write_reshape_targets(fold_constants(model))))
 
 
 def _upgrade(

@@ -1,10 +1,8 @@
-"""onnxruntime: the judge of every conversion and export, and the stopwatch."""
+"""onnxruntime: the judge of every conversion and export."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,25 +19,6 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float32]
 
 _LOG_ERRORS_ONLY = 4
-
-
-@dataclass(frozen=True)
-class Latency:
-    """How long one run takes.
-
-    Attributes:
-        batch: Samples a run.
-        median_ms: Median milliseconds of a run.
-        p10_ms: Tenth percentile, milliseconds.
-        p90_ms: Ninetieth percentile, milliseconds.
-        n: Runs measured.
-    """
-
-    batch: int
-    median_ms: float
-    p10_ms: float
-    p90_ms: float
-    n: int
 
 
 def open_session(
@@ -154,40 +133,6 @@ def fixed_batch(session: InferenceSession, name: str) -> int | None:
         if entry.name == name and entry.shape and isinstance(entry.shape[0], int):
             return int(entry.shape[0])
     return None
-
-
-def latency(
-    session: InferenceSession,
-    input: InputSpec,
-    batch_sizes: Sequence[int] = (1, 8, 64),
-    repeats: int = 50,
-    warm_up: int = 5,
-    clock: Callable[[], float] = time.perf_counter,
-) -> list[Latency]:
-    """Time whole runs, all outputs, on random input within the bounds.
-
-    Args:
-        session: An open model.
-        input: Its data input.
-        batch_sizes: Samples a run; a model with a fixed batch is measured at that batch alone.
-        repeats: Timed runs of each batch size, at least 1.
-        warm_up: Untimed runs before them.
-        clock: Tells seconds; `time.thread_time` leaves out what others do, in sessions of one thread.
-    """
-    fixed = fixed_batch(session, input.name)
-    rows = []
-    for batch in batch_sizes if fixed is None else (fixed,):
-        feed = {input.name: as_declared(draw_inputs(input, batch, seed=0), input)}
-        for _ in range(warm_up):
-            session.run(None, feed)
-        times = []
-        for _ in range(repeats):
-            start = clock()
-            session.run(None, feed)
-            times.append((clock() - start) * 1e3)
-        p10, median, p90 = np.percentile(times, (10, 50, 90))
-        rows.append(Latency(batch, float(median), float(p10), float(p90), repeats))
-    return rows
 
 
 def draw_inputs(input: InputSpec, n: int, seed: int) -> Array:

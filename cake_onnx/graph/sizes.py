@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto, NodeProto, numpy_helper
 
-from cake_onnx.graph.fold import fold_constants
-from cake_onnx.graph.shapes import drop_dead_nodes, infer_shapes, write_reshape_targets
+from cake_onnx.graph.fold import compute_ahead
 from cake_onnx.graph.tensors import copy_model
 from cake_onnx.graph.wiring import Wiring, attribute
 
@@ -35,8 +34,7 @@ def settle_sizes(model: ModelProto) -> ModelProto:
         known, targets = _findings(model)
         if not known and not targets:
             return model
-        stored = fold_constants(_with(model, known, targets))
-        settled = infer_shapes(drop_dead_nodes(write_reshape_targets(stored)))
+        settled = compute_ahead(_with(model, known, targets))
         if _is_constant(settled):
             return model
         model = settled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -55,6 +56,13 @@ class InputSpec:
             height, width, channels = self.shape
             return channels, height, width
         return None
+
+    @property
+    def square(self) -> tuple[int, int, int] | None:
+        """`(1, s, s)` where a sample has s*s values, s at least 6: the picture that it may be of."""
+        features = math.prod(self.shape)
+        side = math.isqrt(features)
+        return (1, side, side) if side >= 6 and side * side == features else None
 
 
 @dataclass(frozen=True)

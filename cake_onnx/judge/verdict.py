@@ -9,7 +9,8 @@ import numpy as np
 
 from cake_onnx import progress as tell
 from cake_onnx.evaluation import Evaluation
-from cake_onnx.graph.runtime import Latency, latency, open_session
+from cake_onnx.graph.latency import Latency, latency
+from cake_onnx.graph.runtime import open_session
 from cake_onnx.judge.comparison import Comparison, Side, asker, compare
 from cake_onnx.judge.suites import Suite
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -34,8 +33,8 @@ def choose_student(teacher: Teacher, config: Config) -> Student:
         UnsupportedTeacherError: `like-teacher` was asked for, and the graph cannot be narrowed.
     """
     why_not, target = "", int(teacher.parameters / config.compression)
-    if config.student.endswith(".onnx"):
-        return student_of_file(Path(config.student), config.student_weights, teacher, config.seed)
+    if config.student_file is not None:
+        return student_of_file(config.student_file, config.student_weights, teacher, config.seed)
     if config.student == NAME:
         return _grown_down(teacher, config, "asked for by name")
     if config.student == "auto" and config.method == "rounds":

@@ -15,7 +15,8 @@ from typing import Any
 from cake_onnx.config import Config
 from cake_onnx.errors import UsageError
 from cake_onnx.graph.channels import Goal
-from cake_onnx.graph.runtime import latency, open_session
+from cake_onnx.graph.latency import latency, latency_ratios
+from cake_onnx.graph.runtime import open_session
 from cake_onnx.judge.verdict import CPU, LATENCY_THREADS
 from cake_onnx.methods.candidates import Candidate, Candidates, candidates_for
 from cake_onnx.teacher import Teacher
@@ -171,11 +172,7 @@ class _Stopwatch:
     def again(self, model: bytes) -> float:
         """The same, timed anew."""
         student = open_session(model, self._provider, self._threads)
-        ratios = []
-        for _ in range(self._turns):
-            mine, theirs = (
-                latency(session, self._input, (self._batch,), self._repeats, 1, self._clock)[0].median_ms
-                for session in (student, self._teacher)
-            )
-            ratios.append(mine / theirs)
+        ratios = latency_ratios(
+            student, self._teacher, self._input, self._batch, self._turns, self._repeats, 1, self._clock
+        )
         return statistics.median(ratios)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -35,7 +34,7 @@ def build_prior(choice: str, spec: InputSpec, teacher: nn.Module) -> tuple[Prior
     if choice == "auto":
         return _choose(spec, teacher)
     if choice == "image":
-        shape = spec.image_shape or _square(spec)
+        shape = spec.image_shape or spec.square
         if shape is None:
             raise UsageError(
                 "an input with image axes, or flat with a square number of values for `--prior image`",
@@ -54,20 +53,13 @@ def build_prior(choice: str, spec: InputSpec, teacher: nn.Module) -> tuple[Prior
 def _choose(spec: InputSpec, teacher: nn.Module) -> tuple[Prior, str]:
     if spec.image_shape is not None:
         return ImagePrior(spec, spec.image_shape), f"the input is laid out as an image ({spec.layout})"
-    square = _square(spec)
+    square = spec.square
     if square is not None and looks_like_flattened_image(teacher, spec, square):
         _, height, width = square
         return ImagePrior(
             spec, square
         ), f"the teacher is as sensitive to a value as to its neighbours in {height}x{width}"
     return TabularPrior(spec), "the input is a vector without visible geometry"
-
-
-def _square(spec: InputSpec) -> tuple[int, int, int] | None:
-    """`(1, s, s)` if one sample is a vector of s*s values, s at least 6."""
-    features = math.prod(spec.shape)
-    side = math.isqrt(features)
-    return (1, side, side) if side >= 6 and side * side == features else None
 
 
 def looks_like_flattened_image(

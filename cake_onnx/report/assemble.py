@@ -17,8 +17,8 @@ import torch
 from cake_onnx.devices import processor_name
 from cake_onnx.graph.check import Parity
 from cake_onnx.graph.inspect import operator_counts, parameter_count
+from cake_onnx.graph.latency import Latency as MeasuredLatency
 from cake_onnx.graph.load import LoadedModel
-from cake_onnx.graph.runtime import Latency as MeasuredLatency
 from cake_onnx.graph.specs import InputSpec, OutputSpec
 from cake_onnx.judge import Comparison, Verdict
 from cake_onnx.report import facts, measures

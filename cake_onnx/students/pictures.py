@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from torch import nn
 
-from cake_onnx.graph.specs import Bounds, InputSpec
+from cake_onnx.graph.specs import InputSpec
 from cake_onnx.students.family import Family
 
 Picture = tuple[int, int, int]
@@ -42,6 +42,5 @@ class SeesPictures:
         return nn.Sequential(nn.Flatten(), nn.Unflatten(1, self.picture), network)
 
     def _seen(self, input: InputSpec) -> InputSpec:
-        low, high = input.bounds.low[:1], input.bounds.high[:1]
-        bounds = Bounds(low, high, input.bounds.source, input.bounds.assumed)
+        bounds = replace(input.bounds, low=input.bounds.low[:1], high=input.bounds.high[:1])
         return replace(input, shape=self.picture, layout="NCHW", bounds=bounds)

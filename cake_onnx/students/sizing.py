@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from importlib.metadata import entry_points
 
 import torch
@@ -77,7 +76,7 @@ def family_for(name: str, input: InputSpec, picture: Picture | None = None) -> F
     unfit = family.unfit(input)
     if unfit is not None:
         remedy = "use --student mlp"
-        if input.layout == "flat" and math.isqrt(math.prod(input.shape)) ** 2 == math.prod(input.shape):
+        if input.layout == "flat" and input.square is not None:
             remedy += "; if the values are the pixels of a picture, add `--prior image`"
         raise UsageError(f"an input that --student {name} can take", unfit, remedy)
     return family

@@ -188,7 +188,7 @@ def inputs_of(model: Path, config: Config, ranks: int = 1) -> dict[str, Any]:
         UsageError: There is no such file.
         UnsupportedTeacherError: The teacher, or the file of the student, is not an ONNX model.
     """
-    student = load_model(Path(config.student)).sha256 if config.student.endswith(".onnx") else None
+    student = None if config.student_file is None else load_model(config.student_file).sha256
     return _inputs(load_model(model).sha256, student, version("cake-onnx"), config, ranks)
 
 

@@ -11,7 +11,8 @@ import pytest
 from onnx import ModelProto
 
 from cake_onnx.errors import RunFailedError, UnsupportedTeacherError, UsageError
-from cake_onnx.graph.runtime import as_declared, draw_inputs, latency, open_session, probabilities, scores
+from cake_onnx.graph.latency import latency
+from cake_onnx.graph.runtime import as_declared, draw_inputs, open_session, probabilities, scores
 from cake_onnx.graph.signature import read_signature
 from cake_onnx.graph.specs import Bounds, InputSpec
 
