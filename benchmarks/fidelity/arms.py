@@ -8,15 +8,23 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+import torch
+
 from cake_onnx.diffuse import Published
 from cake_onnx.methods.paper import train_as_published
 from cake_onnx.methods.rounds import train_in_rounds
 from cake_onnx.methods.settings import RoundSettings
 from cake_onnx.methods.training import Lesson, Training
-from cake_onnx.priors import UniformPrior
+from cake_onnx.priors import Prior, UniformPrior
 from cake_onnx.priors.image import KINDS, ImagePrior, Kind
 from cake_onnx.progress import Report
 from cake_onnx.teacher import Teacher
+
+PUBLISHED = ("cake", "lake")
+REAL = "real"
+"""The ceiling: `images` on the real samples that choices may look at; what is beside them tells how good."""
 
 Arm = Callable[[Teacher, Lesson, int, Sequence[str], Report], Training]
 
@@ -68,6 +76,20 @@ def without(
     return rounds(teacher, replace(lesson, prior=fewer), total, changes, report)
 
 
+class RealSamples:
+    """Real samples in the place of a prior: what the data would have taught, for comparison alone."""
+
+    name = "real"
+
+    def __init__(self, samples: npt.NDArray[np.float32], prior: Prior) -> None:
+        self._samples = torch.from_numpy(samples)
+        self.project, self.augment, self.penalty = prior.project, prior.augment, prior.penalty
+
+    def draw(self, n: int, generator: torch.Generator) -> torch.Tensor:
+        """`(n, *shape)` of them, with replacement."""
+        return self._samples[torch.randint(len(self._samples), (n,), generator=generator)]
+
+
 def cake(teacher: Teacher, lesson: Lesson, total: int, changes: Sequence[str], report: Report) -> Training:
     """CAKE with its published settings and schedule, in as many sets as the passes allow."""
     return _published(lesson, total, report, langevin=False)
@@ -85,5 +107,5 @@ def _published(lesson: Lesson, total: int, report: Report, langevin: bool) -> Tr
 
 
 ARMS: dict[str, Arm] = {arm.__name__: arm for arm in (rounds, images, noise, cake, lake)}
+ARMS[REAL] = images
 ARMS |= {f"no-{kind.__name__.removeprefix('draw_')}": partial(without, kind) for kind in KINDS}
-PUBLISHED = ("cake", "lake")

@@ -6,14 +6,14 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from arms import ARMS, PUBLISHED
+from arms import ARMS, PUBLISHED, REAL, RealSamples
 from machine import machine
 from real_data import real_data
 from shapes import SHAPES
@@ -106,6 +106,8 @@ def teach(job: Job, build: Build | None = None) -> Taught:
     x, y = real_data(job.entry, job.data, teacher.input.shape)
     student = (build or _student)(teacher, job, config)
     lesson, _ = prepare_lesson(teacher, student, config)
+    if job.arm == REAL:
+        lesson = replace(lesson, prior=RealSamples(x[: _choosing(len(x))], lesson.prior))
     start = time.perf_counter()
     training = ARMS[job.arm](teacher, lesson, job.rounds, job.settings, _teller(job))
     seconds = time.perf_counter() - start
@@ -184,9 +186,13 @@ def _batches(x: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
 
 def _shares(name: str, hits: npt.NDArray[np.bool_]) -> dict[str, float]:
     """Over the images for choosing, over the rest (empty where there is none) and over all."""
-    split = CHOOSING if len(hits) > CHOOSING else len(hits) // 2
+    split = _choosing(len(hits))
     parts = {"_choosing": hits[:split], "_rest": hits[split:], "": hits}
     return {name + ending: round(float(part.mean()), 4) for ending, part in parts.items()}
+
+
+def _choosing(n: int) -> int:
+    return CHOOSING if n > CHOOSING else n // 2
 
 
 def _device(device: Any) -> str:
