@@ -84,7 +84,8 @@ def _narrowed(teacher: Teacher, config: Config) -> Logits:
     rounds = first_round(teacher, config)
     assert rounds.lesson.shrink_to is not None
     x = rounds.pool.draw(64, generator(0, "narrow"))
-    rounds.apprentice.shrink(rounds.lesson.shrink_to, 1.0, x, generator(0, "narrow"))
+    importance = rounds.apprentice.weigh(x, generator(0, "narrow"))
+    rounds.apprentice.shrink(rounds.lesson.shrink_to, 1.0, importance)
     return rounds.student
 
 

@@ -78,7 +78,7 @@ def _measured(teacher: Teacher, config: Config) -> dict[str, Any]:
         return start | {"refused": student.reason}
     draw = generator(0, "latency")
     x = build_prior("auto", teacher.input, teacher.module)[0].draw(256, draw)
-    module.shrink(student.shrink_to, 1.0, x, draw, [])
+    module.shrink(student.shrink_to, 1.0, module.weigh(x, draw))
     model, _ = export(teacher, student)
     mine, theirs = (open_session(each, threads=1) for each in (model, teacher.data))
     ratios = latency_ratios(

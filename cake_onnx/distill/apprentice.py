@@ -29,12 +29,15 @@ class Shrinking(Protocol):
         """What learns, by name; other parameters after every `shrink`."""
         ...
 
+    def weigh(self, x: Tensor, generator: torch.Generator) -> dict[int, float]:
+        """What every channel is worth now, on samples `(B, *shape)`."""
+        ...
+
     def shrink(
         self,
         target: int,
         progress: float,
-        x: Tensor,
-        generator: torch.Generator,
+        importance: Mapping[int, float],
         moments: Sequence[Mapping[str, Tensor]],
     ) -> list[dict[str, Tensor]]:
         """Go `progress` of the way to `target` parameters; `moments` are cut as the weights are."""
@@ -124,14 +127,25 @@ class Apprentice:
         weights = (weight for group in self.optimiser.param_groups for weight in group["params"])
         return [weight.grad for weight in weights if weight.grad is not None]
 
-    def shrink(self, target: int, progress: float, x: Tensor, generator: torch.Generator) -> None:
+    def weigh(self, x: Tensor, generator: torch.Generator) -> dict[int, float]:
+        """What every channel is worth, over the samples of all ranks.
+
+        Args:
+            x: `(B, *shape)` samples of this rank.
+            generator: Of the weighing.
+        """
+        importance = self._shrinking().weigh(x, generator)
+        worth = torch.tensor(list(importance.values()), dtype=torch.float64, device=x.device)
+        self.ranks.average([worth], weight=len(x))
+        return dict(zip(importance, worth.tolist(), strict=True))
+
+    def shrink(self, target: int, progress: float, importance: Mapping[int, float]) -> None:
         """Narrow the student; the optimiser keeps what it knows of what is left.
 
         Args:
             target: Parameters at the end, at most.
             progress: Share of the way there that shall be behind us afterwards, (0, 1].
-            x: `(B, *shape)` samples on which channels are weighed.
-            generator: Of the weighing.
+            importance: As `weigh` gave it.
 
         Raises:
             UsageError: It cannot be that small.
@@ -142,7 +156,7 @@ class Apprentice:
         moments = (
             [{name: slots[slot] for name, slots in known.items()} for slot in _MOMENTS] if learnt else []
         )
-        cut = student.shrink(target, progress, x, generator, moments)
+        cut = student.shrink(target, progress, importance, moments)
         self._take_new_weights()
         if learnt:
             step = next(iter(known.values()))["step"]

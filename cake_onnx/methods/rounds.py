@@ -63,7 +63,7 @@ class Rounds:
         draw = generator(self.lesson.seed, "round", ranks.rank, index)
         if self.lesson.shrink_to is not None:
             self._narrow(index, self.lesson.shrink_to)
-        fresh = min(self.settings.refresh, self.pool.capacity // 50)
+        fresh = min(ranks.share(self.settings.refresh), self.pool.capacity // 50)
         self.pool.add(self.lesson.prior.draw(fresh, draw), draw)
         if self._groups:
             halfway, end = self._diffuse(index, draw)
@@ -92,10 +92,11 @@ class Rounds:
         ranks = self.lesson.ranks
         draw = generator(self.lesson.seed, "narrow", ranks.rank, index)
         stores = (self.pool, self.bank) if len(self.bank) else (self.pool, self.pool)
-        samples = min(settings.samples, self.lesson.device.part or settings.samples)
+        samples = ranks.share(min(settings.samples, self.lesson.device.part or settings.samples))
         x = torch.cat([store.draw(max(1, samples // 2), draw).float() for store in stores])
+        importance = self.apprentice.weigh(x, draw)
         if ranks.first:
-            self.apprentice.shrink(target, due / settings.notches, x, draw)
+            self.apprentice.shrink(target, due / settings.notches, importance)
         if ranks.count > 1:
             # Decided once: what another processor rounds otherwise could make it choose other channels.
             student = self.apprentice.state() if ranks.first else {}

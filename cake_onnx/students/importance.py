@@ -33,11 +33,13 @@ def weigh_channels(
     """
     weights = graph.weights()
     total: dict[int, float] = {}
-    for _ in range(_PROJECTIONS):
-        logits = graph(x)
+    logits = graph(x)
+    for left in reversed(range(_PROJECTIONS)):
         signs = (torch.randint(0, 2, logits.shape, generator=generator) * 2 - 1).to(logits)
         total_logit = (signs * logits).sum()
-        slopes = torch.autograd.grad(total_logit, list(weights.values()), materialize_grads=True)
+        slopes = torch.autograd.grad(
+            total_logit, list(weights.values()), retain_graph=left > 0, materialize_grads=True
+        )
         named = zip(weights.items(), slopes, strict=True)
         products = {name: weight * slope for (name, weight), slope in named}
         for item, slope in _gates(channels, graph.to_initializers(products)).items():

@@ -135,9 +135,8 @@ class LikeTeacher(TrainableGraph):
         self,
         target: int,
         progress: float,
-        x: Tensor,
-        generator: torch.Generator,
-        moments: Sequence[Mapping[str, Tensor]],
+        importance: Mapping[int, float],
+        moments: Sequence[Mapping[str, Tensor]] = (),
     ) -> list[dict[str, Tensor]]:
         """Go on towards the size `target`, dropping the channels that matter least for their cost.
 
@@ -147,8 +146,7 @@ class LikeTeacher(TrainableGraph):
         Args:
             target: Size at the end, at most.
             progress: Share of the way that shall be behind us afterwards, (0, 1].
-            x: `(B, *shape)` samples on which importance is measured.
-            generator: Of the random weightings.
+            importance: As `weigh` gives it for this student as it is.
             moments: Tensors laid out as `weights` (an optimiser's state), to be cut alike.
 
         Returns:
@@ -159,7 +157,6 @@ class LikeTeacher(TrainableGraph):
         """
         channels = follow_channels(self.model(), self.input)
         sizes = self._sizes(channels)
-        importance = weigh_channels(self, channels, x, generator)
         if self.widths is None:
             self.widths = plan_widths(sizes, target, importance)
         drops = next_drops(sizes, self.widths, self.starts, progress, importance)
@@ -167,8 +164,9 @@ class LikeTeacher(TrainableGraph):
             return [dict(slot) for slot in moments]
         cut = [narrow(replace(channels, model=self.model(slot)), drops) for slot in moments]
         self._forget(channels, drops)
+        device = next(self.parameters()).device
         self.install(narrow(channels, drops))
-        self.to(x.device)
+        self.to(device)
         self._tap()
         return [self.from_initializers(stored_arrays(model)) for model in cut]
 

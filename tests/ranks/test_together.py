@@ -51,6 +51,13 @@ def test_a_step_of_two_ranks_is_the_step_of_one_on_both_shares(told: dict[str, d
     assert first == pytest.approx(alone, rel=1e-4)
 
 
+def test_channels_are_weighed_on_the_samples_of_all_ranks(told: dict[str, dict[str, Any]]) -> None:
+    first, second, alone = (told[name]["worth"] for name in ("0-of-2", "1-of-2", "0-of-1"))
+    assert len(first) == len(alone)
+    assert first == second
+    assert first != pytest.approx(alone, rel=1e-3)
+
+
 def test_all_ranks_narrow_one_student_alike(told: dict[str, dict[str, Any]]) -> None:
     first, second, alone = (told[name] for name in ("0-of-2", "1-of-2", "0-of-1"))
     assert first["weights"] == second["weights"]

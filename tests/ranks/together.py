@@ -38,7 +38,8 @@ def main() -> None:
     if "WORLD_SIZE" in os.environ:
         join(os.environ)
     together = ranks()
-    found = {"exchanged": _exchanged(together), "step": _step(together)} | _trained(together, teacher)
+    found = {"exchanged": _exchanged(together), "step": _step(together), "worth": _worth(together, teacher)}
+    found |= _trained(together, teacher)
     (folder / f"{together.rank}-of-{together.count}.json").write_text(json.dumps(found))
     leave()
 
@@ -68,6 +69,13 @@ def _step(together: Ranks) -> list[float]:
     loss, agreement = apprentice.learn(x[mine], labels[mine], rate=1e-2)
     weights = torch.cat([weight.detach().flatten() for weight in student.parameters()])
     return [loss.item(), agreement.item(), *weights.tolist()]
+
+
+def _worth(together: Ranks, path: Path) -> list[float]:
+    """What channels are worth by samples of which every rank has others."""
+    lesson, draw = _lesson(path), torch.Generator().manual_seed(together.rank)
+    apprentice = apprentice_for_rounds(lesson.student, lesson.student, Distillation(), together)
+    return list(apprentice.weigh(lesson.prior.draw(20, draw), draw).values())
 
 
 def _trained(together: Ranks, path: Path) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def mismatch(teacher: Teacher, student: LikeTeacher, x: Tensor) -> float:
 
 def shrunk(teacher: Teacher, x: Tensor, way: float) -> LikeTeacher:
     student = grow_down(teacher.prepared, teacher.input, teacher.parameters // 2)
-    student.shrink(teacher.parameters // 2, way, x, torch.Generator().manual_seed(1), [])
+    student.shrink(teacher.parameters // 2, way, student.weigh(x, torch.Generator().manual_seed(1)))
     return student
 
 

@@ -102,7 +102,7 @@ def test_it_is_compared_with_its_teacher_layer_by_layer(teacher: Teacher, x: Ten
 def test_it_shrinks_and_is_still_what_its_graph_says(teacher: Teacher, x: Tensor) -> None:
     target = int(0.8 * teacher.parameters)
     student = grow_down(teacher.prepared, teacher.input, target)
-    student.shrink(target, 1.0, x, torch.Generator().manual_seed(1), [])
+    student.shrink(target, 1.0, student.weigh(x, torch.Generator().manual_seed(1)))
     assert student.size <= target
     torch.testing.assert_close(in_onnxruntime(student, x), student(x).detach(), rtol=1e-4, atol=1e-5)
     assert mismatch(teacher, student, x) > 0

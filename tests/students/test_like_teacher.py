@@ -41,19 +41,19 @@ def test_it_shrinks_to_its_size_and_no_further(teacher: Teacher, x: Tensor) -> N
     student = grow_down(teacher.prepared, teacher.input, target)
     sizes = [student.size]
     for way in (0.25, 0.5, 1.0):
-        student.shrink(target, way, x, draw(), [])
+        student.shrink(target, way, student.weigh(x, draw()))
         sizes.append(student.size)
     assert sizes == sorted(sizes, reverse=True)
     assert 0.7 * target < sizes[-1] <= target
     assert student(x).shape == (64, teacher.output.classes)
-    student.shrink(target, 1.0, x, draw(), [])
+    student.shrink(target, 1.0, student.weigh(x, draw()))
     assert student.size == sizes[-1]
 
 
 def test_most_of_it_still_knows_most(teacher: Teacher, x: Tensor) -> None:
     """Dropping what matters least, not at random: without any training the decisions mostly stay."""
     student = grow_down(teacher.prepared, teacher.input, int(0.7 * teacher.parameters))
-    student.shrink(int(0.7 * teacher.parameters), 1.0, x, draw(), [])
+    student.shrink(int(0.7 * teacher.parameters), 1.0, student.weigh(x, draw()))
     with torch.no_grad():
         same = student(x).argmax(1) == teacher.module(x).argmax(1)
     assert float(same.float().mean()) > 0.6
@@ -63,7 +63,7 @@ def test_moments_are_cut_as_the_weights_are(teacher: Teacher, x: Tensor) -> None
     target = teacher.parameters // 2
     student = grow_down(teacher.prepared, teacher.input, target)
     doubled = {name: 2 * weight.detach() for name, weight in student.weights().items()}
-    (cut,) = student.shrink(target, 1.0, x, draw(), [doubled])
+    (cut,) = student.shrink(target, 1.0, student.weigh(x, draw()), [doubled])
     for name, weight in student.weights().items():
         torch.testing.assert_close(cut[name], 2 * weight.detach())
 
@@ -71,18 +71,18 @@ def test_moments_are_cut_as_the_weights_are(teacher: Teacher, x: Tensor) -> None
 def test_it_comes_back_from_its_bytes_with_its_plan(teacher: Teacher, x: Tensor) -> None:
     target = teacher.parameters // 3
     first, second = (grow_down(teacher.prepared, teacher.input, target) for _ in range(2))
-    first.shrink(target, 0.5, x, draw(), [])
+    first.shrink(target, 0.5, first.weigh(x, draw()))
     second.install_bytes(first.graph_bytes())
     torch.testing.assert_close(second(x), first(x), rtol=0, atol=0)
     for student in (first, second):
-        student.shrink(target, 1.0, x, draw(), [])
+        student.shrink(target, 1.0, student.weigh(x, draw()))
     torch.testing.assert_close(second(x), first(x), rtol=0, atol=0)
 
 
 def test_it_is_exported_as_a_drop_in(teacher: Teacher, x: Tensor) -> None:
     target = teacher.parameters // 3
     student = grow_down(teacher.prepared, teacher.input, target)
-    student.shrink(target, 1.0, x, draw(), [])
+    student.shrink(target, 1.0, student.weigh(x, draw()))
     data = export_student(
         student, teacher.file.model, teacher.prepared, teacher.input, teacher.output, {"a": "b"}
     )
