@@ -164,10 +164,7 @@ class LikeTeacher(TrainableGraph):
             return [dict(slot) for slot in moments]
         cut = [narrow(replace(channels, model=self.model(slot)), drops) for slot in moments]
         self._forget(channels, drops)
-        device = next(self.parameters()).device
-        self.install(narrow(channels, drops))
-        self.to(device)
-        self._tap()
+        self._become(narrow(channels, drops))
         return [self.from_initializers(stored_arrays(model)) for model in cut]
 
     def graph_bytes(self) -> bytes:
@@ -186,6 +183,10 @@ class LikeTeacher(TrainableGraph):
         self.kept = {name: (axis, torch.tensor(left)) for name, (axis, left) in told[_KEPT].items()}
         self.widths = {tuple(tuple(key) for key in keys): width for keys, width in plan} or None
         del model.metadata_props[:]
+        self._become(model)
+
+    def _become(self, model: ModelProto) -> None:
+        """Take another graph, where the weights are now."""
         device = next(self.parameters()).device
         self.install(model)
         self.to(device)
