@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib.metadata import version
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cake_onnx.cli.main import group
+from cake_onnx.cli.main import group, main
 from tests.cli.conftest import Command
 
 COMMANDS = ("compress", "inspect", "synthesize", "validate")
@@ -51,6 +52,18 @@ def test_without_arguments_it_shows_the_help_and_fails(cake: Command) -> None:
 def test_version(cake: Command) -> None:
     answer = cake("--version")
     assert (answer.code, answer.out) == (0, f"cake-onnx, version {version('cake-onnx')}\n")
+
+
+@pytest.mark.parametrize(("told", "patience"), [(False, "10000"), (True, "5")])
+def test_threads_wait_for_each_other_briefly_unless_told(
+    monkeypatch: pytest.MonkeyPatch, told: bool, patience: str
+) -> None:
+    monkeypatch.setenv("GOMP_SPINCOUNT", "5")
+    if not told:
+        monkeypatch.delenv("GOMP_SPINCOUNT")
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert os.environ["GOMP_SPINCOUNT"] == patience
 
 
 def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
