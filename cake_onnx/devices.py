@@ -55,11 +55,12 @@ class Device:
         third less processor time in it, in both precisions. No value changes by the layout of `module`.
         """
         kind, dtype = self.torch_device.type, self.autocast
-        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        layout = torch.contiguous_format if strides_over_points(module) else torch.channels_last
+        module.to(memory_format=layout)  # type: ignore[call-overload]
 
         def run(x: Tensor) -> Tensor:
             if x.dim() == 4:
-                x = x.contiguous(memory_format=torch.channels_last)
+                x = x.contiguous(memory_format=layout)
             with torch.autocast(kind, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
                 logits: Tensor = module(x)
             return logits.float()
@@ -180,6 +181,14 @@ def strides_over(network: nn.Module, x: Tensor) -> bool:
     for hook in hooks:
         hook.remove()
     return any(found)
+
+
+def strides_over_points(network: nn.Module) -> bool:
+    """Whether torch's own convolution of single points strides: see `graph.convolution`, which is safe."""
+    return any(
+        type(each) is nn.Conv2d and each.kernel_size == (1, 1) and each.stride != (1, 1)
+        for each in network.modules()
+    )
 
 
 def keep_freed_memory() -> bool:

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from cake_onnx.graph.convolution import Conv2d
 from cake_onnx.graph.specs import InputSpec
 from cake_onnx.students.entrance import image_entrance
 from cake_onnx.students.family import FAMILIES, initialise_for_relu, needs_image
@@ -32,7 +33,7 @@ class Block(nn.Module):
         self.first = nn.Conv2d(inward, outward, kernel, stride, padding)
         self.second = nn.Conv2d(outward, outward, kernel, padding=padding)
         same = inward == outward and stride == (1, 1)
-        self.shortcut = nn.Identity() if same else nn.Conv2d(inward, outward, 1, stride)
+        self.shortcut = nn.Identity() if same else Conv2d(inward, outward, 1, stride)
         self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cake_onnx.graph.convolution import Conv2d
 from cake_onnx.graph.operators.registry import Apply, Bound, DeclinedError, Node, operator
 from cake_onnx.graph.operators.windows import Window, pad_window, require_rank
 
-_MODULES = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+_MODULES = {1: nn.Conv1d, 2: Conv2d, 3: nn.Conv3d}
 _FUNCTIONS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 
 

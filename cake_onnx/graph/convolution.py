@@ -1,0 +1,26 @@
+"""A convolution of images whose gradient is right on every processor."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class Conv2d(nn.Conv2d):
+    """`nn.Conv2d`; one sample wide and strided, it is computed on the samples that it does not leap over.
+
+    oneDNN up to 3.14 writes past its memory when it computes the gradient of such a weight for few channels,
+    laid out last, in registers of 8 numbers (AVX2): wrong gradients, or the process dies
+    (github.com/uxlfoundation/oneDNN/issues/6035). Without a gradient, as for the exporter, nothing differs
+    from `nn.Conv2d`.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """`(B, C, H, W)` to `(B, D, H', W')`."""
+        if self.kernel_size != (1, 1) or self.stride == (1, 1) or not torch.is_grad_enabled():
+            return super().forward(input)
+        if any(self.padding):
+            input = functional.pad(input, (self.padding[1],) * 2 + (self.padding[0],) * 2)
+        down, along = self.stride
+        return functional.conv2d(input[:, :, ::down, ::along], self.weight, self.bias, groups=self.groups)
