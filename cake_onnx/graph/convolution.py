@@ -20,7 +20,7 @@ class Conv2d(nn.Conv2d):
         """`(B, C, H, W)` to `(B, D, H', W')`."""
         if self.kernel_size != (1, 1) or self.stride == (1, 1) or not torch.is_grad_enabled():
             return super().forward(input)
-        if any(self.padding):
-            input = functional.pad(input, (self.padding[1],) * 2 + (self.padding[0],) * 2)
+        rows, columns = (int(each) for each in self.padding)
+        input = functional.pad(input, (columns, columns, rows, rows))
         down, along = self.stride
         return functional.conv2d(input[:, :, ::down, ::along], self.weight, self.bias, groups=self.groups)
