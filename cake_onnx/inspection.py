@@ -140,4 +140,4 @@ def _plan(config: Config, teacher: Teacher) -> str:
     passes = rounds * RoundSettings().passes
     limit = f", or what fits into {config.max_minutes:g} minutes" if config.max_minutes else ""
     per_pass = math.prod(teacher.input.shape)
-    return f"{rounds} rounds, {passes:,.0f} teacher passes of {per_pass:,} inputs{limit}"
+    return f"{rounds} rounds, about {passes:,.0f} teacher passes of {per_pass:,} inputs{limit}"

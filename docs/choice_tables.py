@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Sequence
 
@@ -14,37 +15,46 @@ FEWER = {
     "no-strokes": "strokes in the prior",
 }
 ABLATED = ("fmnist_lenet5/auto/4", "mnist_mlp/auto/4")
+UNCHOSEN = "pool as it comes"
+"""Pictures that the teacher did not choose: `candidates=1`, the default when most of it was measured."""
+_SCORE = "agreement_rest"
 
 
 def ablation(lines: Sequence[Line]) -> Table:
     """What becomes of the agreement when one thing is left out or added, 50 rounds."""
-    table: Table = [("row", "changed", "agreement", "beside the defaults", "n", "beyond the spread")]
+    table: Table = [("row", "changed", "agreement", "beside the row's first", "n", "beyond the spread")]
     here = [line for line in lines if int(line["rounds"]) == 50]
-    for row in ABLATED:
-        whole = percent(
-            [line for line in runs_of(here, row, 50, "rounds") if not line["variant"]], "agreement_rest"
-        )
+    for row, base in itertools.product(ABLATED, ("", UNCHOSEN)):
+        ours = [line for line in here if line["row"] == row and _base(line) == base]
+        whole = percent([line for line in ours if line["arm"] == "rounds" and not _variant(line)], _SCORE)
         if not whole:
             continue
-        table.append((row, "nothing: the defaults", spread(whole), "", str(len(whole)), ""))
-        for change in dict.fromkeys(_change(line) for line in here if line["row"] == row):
-            these = [line for line in here if line["row"] == row and _change(line) == change]
-            if change:
-                values = percent(these, "agreement_rest")
-                apart = max(values) < min(whole) or min(values) > max(whole)
-                known = min(len(values), len(whole)) >= 3
-                table.append((
-                    row, change, spread(values), f"{statistics.mean(values) - statistics.mean(whole):+.1f}",
-                    str(len(values)), ("yes" if apart else "no") if known else "fewer than 3 seeds",
-                ))  # fmt: skip
+        table.append((row, base or "nothing: the defaults", spread(whole), "", str(len(whole)), ""))
+        for change in dict.fromkeys(filter(None, map(_change, ours))):
+            values = percent([line for line in ours if _change(line) == change], _SCORE)
+            apart = max(values) < min(whole) or min(values) > max(whole)
+            known = min(len(values), len(whole)) >= 3
+            table.append((
+                row, change, spread(values), f"{statistics.mean(values) - statistics.mean(whole):+.1f}",
+                str(len(values)), ("yes" if apart else "no") if known else "fewer than 3 seeds",
+            ))  # fmt: skip
     return table
+
+
+def _base(line: Line) -> str:
+    """What an ablation starts from: the defaults, or the pool as it comes."""
+    return UNCHOSEN if line["variant"].endswith(UNCHOSEN) else ""
+
+
+def _variant(line: Line) -> str:
+    return line["variant"].removesuffix(UNCHOSEN).removesuffix(", ")
 
 
 def _change(line: Line) -> str:
     """What an ablation changed, in words; empty for any other line."""
     if line["arm"] in FEWER:
         return f"without {FEWER[line['arm']]}"
-    variant = line["variant"].replace("no features", "without the layers' loss")
+    variant = _variant(line).replace("no features", "without the layers' loss")
     return variant if line["arm"] == "rounds" and variant.startswith(("without ", "with ")) else ""
 
 

@@ -25,10 +25,15 @@ from cake_onnx.distill import (
 from cake_onnx.errors import RunFailedError, UsageError
 from cake_onnx.graph.taps import Taps
 from cake_onnx.losses import logit_spread
+from cake_onnx.methods.pool import draw_chosen
 from cake_onnx.methods.settings import RoundSettings
 from cake_onnx.methods.sharing import pack
 from cake_onnx.methods.training import Checkpoints, Lesson, NoCheckpoints, Point, Training
+from cake_onnx.priors import ImagePrior
 from cake_onnx.ranks import Ranks
+
+POOL_OF_A_ROUND = 100
+"""Samples that each round of a short run adds to the size of the pool."""
 
 
 class Rounds:
@@ -42,19 +47,17 @@ class Rounds:
 
     def __init__(self, lesson: Lesson, total: int, settings: RoundSettings | None = None) -> None:
         self.lesson, self.total, ranks = lesson, total, lesson.ranks
-        self.settings = _for_student(settings or RoundSettings(), lesson)
+        settings = settings or RoundSettings()
+        self.features = _features(lesson, settings.distillation)
+        self.settings = _for_lesson(settings, lesson, total, self.features is not None)
         self.teaching = _for_rank(self.settings.distillation, ranks)
         self.teacher = lesson.device.wrap(lesson.teacher)
         self.student = lesson.device.wrap(lesson.student)
         self.apprentice: Apprentice = apprentice_for_rounds(
             lesson.student, self.student, self.settings.distillation, ranks
         )
-        self.features = _features(lesson, self.settings.distillation)
-        numel = math.prod(lesson.shape)
-        bank = max(1000, min(self.settings.bank, self.settings.bank_elements // numel))
-        pool = max(500, min(self.settings.pool, self.settings.pool_elements // numel, 100 * total))
-        self.bank = self._empty_bank(ranks.share(bank))
-        self.pool = self._draw_pool(ranks.share(pool))
+        self.bank = self._empty_bank(ranks.share(self.settings.bank))
+        self.pool = self._draw_pool(ranks.share(self.settings.pool))
         self.spread = self._spread_of_logits()
 
     def play(self, index: int) -> Point:
@@ -63,8 +66,7 @@ class Rounds:
         draw = generator(self.lesson.seed, "round", ranks.rank, index)
         if self.lesson.shrink_to is not None:
             self._narrow(index, self.lesson.shrink_to)
-        fresh = min(ranks.share(self.settings.refresh), self.pool.capacity // 50)
-        self.pool.add(self.lesson.prior.draw(fresh, draw), draw)
+        self._add_to_pool(self.pool, ranks.share(self.settings.refresh), draw)
         if self._groups:
             halfway, end = self._diffuse(index, draw)
             for samples in (halfway, end) if self.settings.halfway else (end,):
@@ -81,7 +83,7 @@ class Rounds:
             draw,
             self.features,
         )
-        return Point(index + 1, (index + 1) * self.settings.passes, loss, agreement)
+        return Point(index + 1, self.settings.passes_of(index + 1), loss, agreement)
 
     def _narrow(self, index: int, target: int) -> None:
         """Let the channels go whose time has come by the end of round `index`."""
@@ -157,9 +159,15 @@ class Rounds:
 
     def _draw_pool(self, size: int) -> Bank:
         draw, pool = generator(self.lesson.seed, "pool", self.lesson.ranks.rank), self._empty_bank(size)
-        for done in range(0, size, 500):
-            pool.add(self.lesson.prior.draw(min(500, size - done), draw), draw)
+        candidates = self.settings.candidates * math.prod(self.lesson.shape)
+        part = max(1, min(500, self.settings.pool_elements // candidates))
+        for done in range(0, size, part):
+            self._add_to_pool(pool, min(part, size - done), draw)
         return pool
+
+    def _add_to_pool(self, pool: Bank, count: int, draw: torch.Generator) -> None:
+        place, candidates = self.lesson.device.torch_device, self.settings.candidates
+        pool.add(draw_chosen(self.lesson.prior, self.teacher, count, candidates, place, draw), draw)
 
     def _spread_of_logits(self) -> Tensor:
         with torch.no_grad():
@@ -233,8 +241,19 @@ def _features(lesson: Lesson, settings: Distillation) -> Features | None:
     return Features(Taps(lesson.teacher.get_submodule("body"), student.teacher_places), student)
 
 
-def _for_student(settings: RoundSettings, lesson: Lesson) -> RoundSettings:
-    """A student that starts as the teacher learns more slowly than one from scratch."""
+def _for_lesson(settings: RoundSettings, lesson: Lesson, total: int, features: bool) -> RoundSettings:
+    """What fits the input, the length of the run and the student.
+
+    Large inputs leave room for fewer samples, and a short run needs fewer. To choose among pictures pays
+    where the student learns from logits alone, to choose among rows of numbers nowhere. A student that starts
+    as the teacher learns more slowly.
+    """
+    numel = math.prod(lesson.shape)
+    pool = max(500, min(settings.pool, settings.pool_elements // numel, POOL_OF_A_ROUND * total))
+    bank = max(1000, min(settings.bank, settings.bank_elements // numel))
+    settings = replace(settings, pool=pool, bank=bank, refresh=min(settings.refresh, pool // 50))
+    if features or not isinstance(lesson.prior, ImagePrior):
+        settings = replace(settings, candidates=1)
     if lesson.shrink_to is None:
         return settings
     rate = settings.distillation.learning_rate * settings.narrowing.rate_factor

@@ -41,6 +41,8 @@ class RoundSettings:
         replay: Share of them that start from the bank, once there is one; the others start from the pool.
         pool: Most prior samples held, all drawn at the start.
         refresh: Prior samples drawn anew each round; they take the places of random ones.
+        candidates: Pictures drawn for each that the pool takes, the teacher choosing (`pool.draw_chosen`).
+            1 takes what comes, as for rows of numbers and for a student that is taught what layers read.
         pool_elements: Most numbers in the pool, which shortens it for large inputs.
         bank: Most samples kept.
         bank_elements: Most numbers in the bank.
@@ -55,6 +57,7 @@ class RoundSettings:
     replay: float = 0.5
     pool: int = 20_000
     refresh: int = 100
+    candidates: int = 5
     pool_elements: int = 24_000_000
     bank: int = 100_000
     bank_elements: int = 200_000_000
@@ -64,8 +67,13 @@ class RoundSettings:
 
     @property
     def passes(self) -> float:
-        """Teacher passes of one round: every step one, and a half for each label."""
+        """Teacher passes of one round, without the pool: every step one, and a half for each label."""
         return (
             self.samples * (self.diffusion.steps + 0.5)
             + 0.5 * self.distillation.steps * self.distillation.batch
         )
+
+    def passes_of(self, rounds: int) -> float:
+        """Teacher passes of a run; choosing what the pool takes costs a half for each candidate."""
+        asked = self.candidates * (self.pool + rounds * self.refresh) if self.candidates > 1 else 0
+        return rounds * self.passes + 0.5 * asked
