@@ -57,19 +57,12 @@ def images(teacher: Teacher, lesson: Lesson, total: int, changes: Sequence[str],
     ours = settings_with(changes)
     steps = round(2 * RoundSettings().passes / ours.distillation.batch)
     settings = replace(ours, samples=0, distillation=replace(ours.distillation, steps=steps))
-    total = round(total * RoundSettings().passes_of(total) / settings.passes_of(total))
     return train_in_rounds(lesson, total, report, settings=settings)
 
 
 def noise(teacher: Teacher, lesson: Lesson, total: int, changes: Sequence[str], report: Report) -> Training:
     """Uniform noise within the input range, labelled by the teacher."""
-    return _as_it_comes(teacher, replace(lesson, prior=UniformPrior(teacher.input)), total, changes, report)
-
-
-def _as_it_comes(
-    teacher: Teacher, lesson: Lesson, total: int, changes: Sequence[str], report: Report
-) -> Training:
-    return images(teacher, lesson, total, [*changes, "candidates=1"], report)
+    return images(teacher, replace(lesson, prior=UniformPrior(teacher.input)), total, changes, report)
 
 
 def without(
@@ -109,10 +102,10 @@ def lake(teacher: Teacher, lesson: Lesson, total: int, changes: Sequence[str], r
 
 def _published(lesson: Lesson, total: int, report: Report, langevin: bool) -> Training:
     one = Published()
-    sets = max(1, round(RoundSettings().passes_of(total) / (one.set_size * (one.steps + 0.5))))
+    sets = max(1, round(total * RoundSettings().passes / (one.set_size * (one.steps + 0.5))))
     return train_as_published(lesson, replace(one, sets=sets, langevin=langevin), report)
 
 
 ARMS: dict[str, Arm] = {arm.__name__: arm for arm in (rounds, images, noise, cake, lake)}
-ARMS[REAL] = _as_it_comes
+ARMS[REAL] = images
 ARMS |= {f"no-{kind.__name__.removeprefix('draw_')}": partial(without, kind) for kind in KINDS}

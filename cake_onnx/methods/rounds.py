@@ -244,15 +244,14 @@ def _features(lesson: Lesson, settings: Distillation) -> Features | None:
 def _for_lesson(settings: RoundSettings, lesson: Lesson, total: int, features: bool) -> RoundSettings:
     """What fits the input, the length of the run and the student.
 
-    Large inputs leave room for fewer samples, and a short run needs fewer. To choose among pictures pays
-    where the student learns from logits alone, to choose among rows of numbers nowhere. A student that starts
-    as the teacher learns more slowly.
+    Large inputs leave room for fewer samples, and a short run needs fewer. The teacher chooses pictures for a
+    student that starts as the teacher and learns from logits alone. Such a start also asks for a lower rate.
     """
     numel = math.prod(lesson.shape)
     pool = max(500, min(settings.pool, settings.pool_elements // numel, POOL_OF_A_ROUND * total))
     bank = max(1000, min(settings.bank, settings.bank_elements // numel))
     settings = replace(settings, pool=pool, bank=bank, refresh=min(settings.refresh, pool // 50))
-    if features or not isinstance(lesson.prior, ImagePrior):
+    if features or lesson.shrink_to is None or not isinstance(lesson.prior, ImagePrior):
         settings = replace(settings, candidates=1)
     if lesson.shrink_to is None:
         return settings

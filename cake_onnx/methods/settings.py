@@ -42,7 +42,8 @@ class RoundSettings:
         pool: Most prior samples held, all drawn at the start.
         refresh: Prior samples drawn anew each round; they take the places of random ones.
         candidates: Pictures drawn for each that the pool takes, the teacher choosing (`pool.draw_chosen`).
-            1 takes what comes, as for rows of numbers and for a student that is taught what layers read.
+            Otherwise 1, which takes what comes: for rows of numbers, for a student from scratch, and for one
+            that is taught what layers read.
         pool_elements: Most numbers in the pool, which shortens it for large inputs.
         bank: Most samples kept.
         bank_elements: Most numbers in the bank.

@@ -58,23 +58,23 @@ def test_one_candidate_is_taken_and_the_teacher_not_asked() -> None:
     assert torch.equal(x, prior().draw(10, torch.Generator().manual_seed(0)))
 
 
+@pytest.mark.parametrize("shrink_to", [None, 100])
 @pytest.mark.parametrize("pictures", [False, True])
-def test_choosing_is_for_pictures_and_its_passes_count(
-    new_lesson: Callable[..., Lesson], pictures: bool
+def test_choosing_is_for_pictures_and_students_grown_down(
+    new_lesson: Callable[..., Lesson], pictures: bool, shrink_to: int | None
 ) -> None:
-    settings = RoundSettings(pool=500, samples=0)
-    lesson = new_lesson()
+    lesson = dataclasses.replace(new_lesson(), shrink_to=shrink_to)
     if pictures:
         lesson = dataclasses.replace(
             lesson,
             teacher=nn.Sequential(nn.Flatten(), nn.Linear(64, 3)),
-            student=nn.Sequential(nn.Flatten(), nn.Linear(64, 3)),
             prior=prior(),
             bounds=ValueRange.of(PICTURES),
             shape=PICTURES.shape,
             classes=3,
         )
-    run = Rounds(lesson, 2, settings)
+    chosen = pictures and shrink_to is not None
+    settings = Rounds(lesson, 2, RoundSettings(pool=500, samples=0)).settings
+    assert settings.candidates == (5 if chosen else 1)
     labels = 0.5 * 30 * 256
-    chosen = 0.5 * 5 * (500 + 10) if pictures else 0
-    assert run.play(0).passes == labels + chosen
+    assert settings.passes_of(2) == 2 * labels + (0.5 * 5 * (500 + 2 * 10) if chosen else 0)
