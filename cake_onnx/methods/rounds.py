@@ -251,12 +251,17 @@ def _for_lesson(settings: RoundSettings, lesson: Lesson, total: int, features: b
     pool = max(500, min(settings.pool, settings.pool_elements // numel, POOL_OF_A_ROUND * total))
     bank = max(1000, min(settings.bank, settings.bank_elements // numel))
     settings = replace(settings, pool=pool, bank=bank, refresh=min(settings.refresh, pool // 50))
-    if features or lesson.shrink_to is None or not isinstance(lesson.prior, ImagePrior):
-        settings = replace(settings, candidates=1)
+    settings = replace(settings, candidates=candidates_for(lesson, settings, features))
     if lesson.shrink_to is None:
         return settings
     rate = settings.distillation.learning_rate * settings.narrowing.rate_factor
     return replace(settings, distillation=replace(settings.distillation, learning_rate=rate))
+
+
+def candidates_for(lesson: Lesson, settings: RoundSettings, features: bool) -> int:
+    """Pictures drawn for each that the pool takes; 1 where the teacher does not choose."""
+    grown_down = lesson.shrink_to is not None
+    return settings.candidates if grown_down and not features and isinstance(lesson.prior, ImagePrior) else 1
 
 
 def _note(curve: list[Point]) -> str:

@@ -6,7 +6,9 @@ import copy
 import time
 from dataclasses import replace
 
-from cake_onnx.methods.rounds import POOL_OF_A_ROUND, Rounds
+from cake_onnx.devices import generator
+from cake_onnx.methods.pool import draw_chosen
+from cake_onnx.methods.rounds import POOL_OF_A_ROUND, Rounds, candidates_for
 from cake_onnx.methods.settings import RoundSettings
 from cake_onnx.methods.training import Lesson
 
@@ -19,17 +21,28 @@ def rounds_within(lesson: Lesson, minutes: float, settings: RoundSettings | None
     The first round warms up and is not counted, unless rounds are so slow that timing more would itself
     take a tenth of the time. The prior's pool is as large as the rounds are many, up to a size.
     """
-    begin = time.perf_counter()
     trial = Rounds(_with_copied_student(lesson), 1, settings)
-    pool = (time.perf_counter() - begin) * POOL_OF_A_ROUND / trial.settings.pool
     seconds: list[float] = []
     while len(seconds) <= _TIMED_ROUNDS and (not seconds or seconds[-1] < 6 * minutes):
         start = time.perf_counter()
         trial.play(len(seconds))
         # All ranks go by one clock, or they would not end together.
-        seconds.append(float(lesson.ranks.from_first(str(time.perf_counter() - start).encode())))
+        seconds.append(_of_first(lesson, time.perf_counter() - start))
     counted = seconds[1:] or seconds
-    return max(1, int(60 * minutes / (sum(counted) / len(counted) + pool)))
+    return max(1, int(60 * minutes / (sum(counted) / len(counted) + _pool_seconds(lesson, trial, settings))))
+
+
+def _pool_seconds(lesson: Lesson, trial: Rounds, settings: RoundSettings | None) -> float:
+    """What a round adds to the pool at the start, and renews where that is dearer than in the trial."""
+    candidates = candidates_for(lesson, settings or RoundSettings(), trial.features is not None)
+    count, draw = lesson.ranks.share(POOL_OF_A_ROUND), generator(lesson.seed, "timing")
+    start = time.perf_counter()
+    draw_chosen(lesson.prior, trial.teacher, count, candidates, lesson.device.torch_device, draw)
+    return _of_first(lesson, time.perf_counter() - start) * (1 if candidates == 1 else 2)
+
+
+def _of_first(lesson: Lesson, seconds: float) -> float:
+    return float(lesson.ranks.from_first(str(seconds).encode()))
 
 
 def _with_copied_student(lesson: Lesson) -> Lesson:
