@@ -12,15 +12,17 @@ class Conv2d(nn.Conv2d):
 
     oneDNN up to 3.14 writes past its memory when it computes the gradient of such a weight for few channels,
     laid out last, in registers of 8 numbers (AVX2): wrong gradients, or the process dies
-    (github.com/uxlfoundation/oneDNN/issues/6035). Without a gradient, as for the exporter, nothing differs
-    from `nn.Conv2d`.
+    (github.com/uxlfoundation/oneDNN/issues/6035). Where its weight has no gradient, as in a teacher or for
+    the exporter, nothing differs from `nn.Conv2d`.
     """
 
     def forward(self, input: Tensor) -> Tensor:
         """`(B, C, H, W)` to `(B, D, H', W')`."""
-        if self.kernel_size != (1, 1) or self.stride == (1, 1) or not torch.is_grad_enabled():
+        learns = torch.is_grad_enabled() and self.weight.requires_grad
+        if self.kernel_size != (1, 1) or self.stride == (1, 1) or not learns:
             return super().forward(input)
         rows, columns = (int(each) for each in self.padding)
-        input = functional.pad(input, (columns, columns, rows, rows))
+        if rows or columns:  # a pad of nothing would copy
+            input = functional.pad(input, (columns, columns, rows, rows))
         down, along = self.stride
         return functional.conv2d(input[:, :, ::down, ::along], self.weight, self.bias, groups=self.groups)

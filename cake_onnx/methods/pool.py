@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
+from cake_onnx.devices import in_parts
+from cake_onnx.diffuse import Logits
 from cake_onnx.priors import Prior
 
-Logits = Callable[[Tensor], Tensor]
+_AT_ONCE = 250
+"""Samples the teacher sees at a time."""
 
 
 def draw_chosen(
@@ -34,12 +35,8 @@ def draw_chosen(
     if candidates == 1:
         return x
     with torch.no_grad():
-        logits = torch.cat([teacher(part.to(place)).float().cpu() for part in x.split(_AT_ONCE)])
-    return x[surest_of_each_class(logits)[:n]]
-
-
-_AT_ONCE = 250
-"""Samples the teacher sees at a time."""
+        logits = in_parts(teacher, _AT_ONCE)(x.to(place))
+    return x[surest_of_each_class(logits.cpu())[:n]]
 
 
 def surest_of_each_class(logits: Tensor) -> Tensor:
@@ -49,11 +46,10 @@ def surest_of_each_class(logits: Tensor) -> Tensor:
         `(B,)` indices. Sure is who gives its class a logit far above the mean of all.
     """
     height, seen = (logits - logits.mean(1, keepdim=True)).max(1)
-    order = height.argsort(descending=True)
-    order = order[seen[order].argsort(stable=True)]
+    by_height = height.argsort(descending=True)
+    by_class = by_height[seen[by_height].argsort(stable=True)]
     counts = torch.bincount(seen, minlength=logits.shape[1])
     before = counts.cumsum(0) - counts
-    rank = torch.empty_like(order)
-    rank[order] = torch.arange(len(order)) - before[seen[order]]
-    order = height.argsort(descending=True)
-    return order[rank[order].argsort(stable=True)]
+    rank = torch.empty_like(by_class)
+    rank[by_class] = torch.arange(len(by_class)) - before[seen[by_class]]
+    return by_height[rank[by_height].argsort(stable=True)]

@@ -159,8 +159,8 @@ class Rounds:
 
     def _draw_pool(self, size: int) -> Bank:
         draw, pool = generator(self.lesson.seed, "pool", self.lesson.ranks.rank), self._empty_bank(size)
-        candidates = self.settings.candidates * math.prod(self.lesson.shape)
-        part = max(1, min(500, self.settings.pool_elements // candidates))
+        elements = self.settings.candidates * math.prod(self.lesson.shape)  # drawn for each that is kept
+        part = max(1, min(500, self.settings.pool_elements // elements))
         for done in range(0, size, part):
             self._add_to_pool(pool, min(part, size - done), draw)
         return pool
@@ -250,8 +250,8 @@ def _for_lesson(settings: RoundSettings, lesson: Lesson, total: int, features: b
     numel = math.prod(lesson.shape)
     pool = max(500, min(settings.pool, settings.pool_elements // numel, POOL_OF_A_ROUND * total))
     bank = max(1000, min(settings.bank, settings.bank_elements // numel))
-    settings = replace(settings, pool=pool, bank=bank, refresh=min(settings.refresh, pool // 50))
-    settings = replace(settings, candidates=candidates_for(lesson, settings, features))
+    refresh, candidates = min(settings.refresh, pool // 50), candidates_for(lesson, settings, features)
+    settings = replace(settings, pool=pool, bank=bank, refresh=refresh, candidates=candidates)
     if lesson.shrink_to is None:
         return settings
     rate = settings.distillation.learning_rate * settings.narrowing.rate_factor
