@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from cake_onnx.errors import RunFailedError, UnsupportedTeacherError, UsageError
 from cake_onnx.graph.specs import InputSpec, OutputKind, OutputSpec
+from cake_onnx.graph.sums import EXACT, sums_are_cut
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -35,6 +36,7 @@ def open_session(
         provider: onnxruntime's name of the provider.
         threads: Threads within an operator, None for onnxruntime's own choice.
         optimised: False runs the operators as they stand; fused integer kernels round at other places.
+            On processors that cut sums off (`sums_are_cut`) only optimised sessions are exact.
 
     Raises:
         UsageError: onnxruntime is not installed or has no such provider.
@@ -55,12 +57,7 @@ def open_session(
     if threads is not None:
         options.intra_op_num_threads = threads
     content = str(model) if isinstance(model, Path) else model
-    try:
-        session: InferenceSession = ort.InferenceSession(content, options, providers=[provider])
-    except Exception as error:  # onnxruntime's own classes share no public base
-        raise UnsupportedTeacherError(
-            "a model that onnxruntime loads", _first_line(error), "check the file with onnxruntime itself"
-        ) from error
+    session = _open(ort, content, options, provider)
     if session.get_providers()[0] != provider:
         raise UsageError(
             f"a session on {provider}",
@@ -162,6 +159,24 @@ def _import_onnxruntime() -> Any:
             "onnxruntime", "no working installation of it", "install `cake-onnx[cpu]` or `cake-onnx[gpu]`"
         ) from error
     return onnxruntime
+
+
+def _open(ort: Any, content: str | bytes, options: Any, provider: str) -> InferenceSession:
+    """A session whose sums of int8 products are exact, unless onnxruntime refuses to have them so."""
+    refusal: Exception | None = None
+    for exact in ("1", "0") if sums_are_cut() else ("0",):
+        options.add_session_config_entry(EXACT, exact)
+        try:
+            session: InferenceSession = ort.InferenceSession(content, options, providers=[provider])
+        except Exception as error:  # onnxruntime's own classes share no public base
+            refusal = error
+        else:
+            return session
+    raise UnsupportedTeacherError(
+        "a model that onnxruntime loads",
+        _first_line(refusal) if refusal else "",
+        "check the file with onnxruntime itself",
+    ) from refusal
 
 
 def _run(session: InferenceSession, input: InputSpec, output: OutputSpec, fed: npt.NDArray[Any]) -> Any:

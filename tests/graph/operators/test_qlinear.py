@@ -50,7 +50,8 @@ def test_convolution(dtype: Any, weights: Any, shape: tuple[int, ...], attribute
 
 
 def test_channels_last() -> None:
-    weight = draw_whole(np.int8, 6, 4, 3, 3)
+    # Halved: onnxruntime cannot keep larger sums whole on every processor for this operator.
+    weight = draw_whole(np.int8, 6, 4, 3, 3) // 2
     inputs: list[Operand] = [
         X,
         SCALE,
@@ -67,7 +68,8 @@ def test_channels_last() -> None:
 @pytest.mark.parametrize("opset", [10, 21])
 @pytest.mark.parametrize(("dtype", "weights"), TYPES)
 def test_product(dtype: Any, weights: Any, opset: int) -> None:
-    weight = draw_whole(weights, 20, 6)
+    # Halved: onnxruntime cannot keep larger sums whole on every processor for the operator of opset 21.
+    weight = draw_whole(weights, 20, 6) // (2 if opset > 20 else 1)
     ends = [single(0.3), zero_point(dtype)]
     common = {"domain": "", "imported": opset, "zero": zero_point(dtype)}
     one = [X, SCALE, ZERO, weight, single(0.01), np.array(3, weights), *ends]
