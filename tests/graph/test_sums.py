@@ -11,6 +11,7 @@ import onnxruntime as ort
 import pytest
 from onnx import ModelProto
 
+from cake_onnx.errors import UnsupportedTeacherError
 from cake_onnx.graph import reference
 from cake_onnx.graph.load import load_model
 from cake_onnx.graph.reference import open_reference
@@ -71,6 +72,30 @@ def test_a_teacher_of_whole_number_operators(large_products: ModelProto, tmp_pat
     ort.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
     assert any(node.op_type == "QLinearMatMul" for node in onnx.load(target).graph.node)
     assert load_teacher(target, input_range=(0, 1)).parity.top1_agreement == 1
+
+
+@pytest.mark.skipif(not sums_are_cut(), reason="this processor adds whole numbers exactly")
+def test_a_teacher_that_cannot_be_kept_from_it(parse: Callable[..., ModelProto], tmp_path: Path) -> None:
+    """For QLinearMatMul of opset 21 onnxruntime's option does nothing."""
+    weights = np.stack([np.full(16, 127), np.full(16, -127), RNG.integers(-127, 128, 16)], axis=1)
+    model = parse(
+        """net (float[B, 16] x) => (float[B, 3] y) {
+             q = QuantizeLinear(x, s, z)
+             m = QLinearMatMul(q, s, z, w, ws, wz, ms, mz)
+             y = DequantizeLinear(m, ms, mz)
+        }""",
+        s=np.float32(1 / 255),
+        z=np.uint8(0),
+        w=weights.astype(np.int8),
+        ws=np.float32(0.01),
+        wz=np.int8(0),
+        ms=np.float32(0.2),
+        mz=np.uint8(128),
+    )
+    model.opset_import[0].version = 21
+    onnx.save(model, tmp_path / "net.onnx")
+    with pytest.raises(UnsupportedTeacherError, match="a processor with VNNI"):
+        load_teacher(tmp_path / "net.onnx", input_range=(0, 1))
 
 
 @pytest.mark.parametrize("cut", [True, False])
