@@ -30,8 +30,8 @@ _MIXED = (-1, 0, 5)
 _ROUNDING = 3e-6
 """Change over the largest logit that a finite difference in float32 must exceed."""
 _CUT = (
-    "use a processor with VNNI: on this one onnxruntime cuts sums of int8 products off, not all operators "
-    "of this model can be kept from it"
+    "use a processor with VNNI: on this one onnxruntime cuts sums of int8 products off, and its "
+    "way around that does not serve all operators of this model"
 )
 _REPORT = "run `cake-onnx inspect MODEL --trace`, which names the first operator that differs, and report it"
 
