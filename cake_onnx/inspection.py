@@ -41,6 +41,7 @@ def _describe(teacher: Teacher) -> dict[str, Any]:
     cost = measure_cost(teacher.module, teacher.prepared, spec)
     operators = ", ".join(f"{name} {count}" for name, count in sorted(teacher.operators.items()))
     shown = f"{min(bounds.low):g} to {max(bounds.high):g}, {bounds.source}"
+    shown_parity = f"{parity}, {parity.n} samples one by one and in batches"
     return {
         "file": f"{teacher.file.path.name}, {teacher.file.bytes:,} bytes, {teacher.parameters:,} parameters",
         "input": f"{spec.name}: {spec.dtype} (batch, {', '.join(map(str, spec.shape))}), {spec.layout}",
@@ -49,7 +50,7 @@ def _describe(teacher: Teacher) -> dict[str, Any]:
         "output": f"{output.scores}: {output.kind}, {output.classes} classes",
         "operators": f"{operators}; {', '.join(sorted(teacher.traits)) or 'plain layers'}",
         "batch": "; ".join((*teacher.changes, *teacher.notes)),
-        "parity": f"{parity}, {parity.n} samples one by one and in batches",
+        "parity": "; ".join(filter(None, (shown_parity, teacher.remark))),
         "gradient": f"norm {parity.gradient_norm:.2g}, {parity.gradient_error:.1%} off a difference quotient",
         "cost": _cost(cost),
         "memory": _memory(cost, teacher),

@@ -278,6 +278,7 @@ def _tell(
             f"Samples start from {lesson.prior}, because {prior_reason}.",
             verdict,
             teacher.changes,
+            (teacher.remark, ""),
         ),
         command=f"{program(lesson.ranks)} compress {teacher.file.path.name} --config config.toml",
         config_text=to_toml(config),

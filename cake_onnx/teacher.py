@@ -43,6 +43,7 @@ class Teacher:
         data: What `session` runs: the file, or what `changes` says was made of it.
         changes: What sets `data` apart from the file, in words; the student has the form of `data`.
         notes: What else was done on the way, and how a batch goes through, in words.
+        remark: How `session` runs it, where an application would not run it so; words without a subject.
     """
 
     file: LoadedModel
@@ -58,6 +59,7 @@ class Teacher:
     data: bytes
     changes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    remark: str = ""
 
     @property
     def quantised(self) -> bool:
@@ -109,4 +111,5 @@ def load_teacher(
         reference.runnable(file),
         reference.changes,
         (*prepared.notes, module.way),
+        reference.remark,
     )

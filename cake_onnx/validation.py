@@ -30,6 +30,7 @@ class _Opened:
     file: LoadedModel
     side: Side
     changes: tuple[str, ...]
+    remark: str
 
 
 def validate(
@@ -68,7 +69,9 @@ def validate(
         teacher=Subject.of_file(first.file), student=Subject.of_file(second.file),
         family="given", chosen_because="it was given", input=spec, output=output,
         conversion=None, export=None, verdict=verdict, run=run,
-        assumptions=assumptions(spec, f"{named} start from {prior}.", verdict, first.changes),
+        assumptions=assumptions(
+            spec, f"{named} start from {prior}.", verdict, first.changes, (first.remark, second.remark)
+        ),
         command=f"cake-onnx validate {first.file.path.name} {second.file.path.name}",
         config_text=to_toml(config),
     )  # fmt: skip
@@ -80,7 +83,8 @@ def _open(path: Path, config: Config) -> _Opened:
     input, output = read_signature(
         reference.model, input_range=config.input_range, mean=config.mean, std=config.std
     )
-    return _Opened(file, Side(reference.runnable(file), reference.session, input, output), reference.changes)
+    side = Side(reference.runnable(file), reference.session, input, output)
+    return _Opened(file, side, reference.changes, reference.remark)
 
 
 def _require_same_shape(first: _Opened, second: _Opened) -> None:

@@ -17,7 +17,7 @@ from cake_onnx.graph.load import LoadedModel
 from cake_onnx.graph.normalise import normalise
 from cake_onnx.graph.refuse import refuse_unknown
 from cake_onnx.graph.runtime import open_session, run_all
-from cake_onnx.graph.sums import EXACT, mixes_signs, sums_are_cut
+from cake_onnx.graph.sums import remark_on_sums
 from cake_onnx.graph.tensors import all_tensors, opset_of
 from cake_onnx.graph.trim import trim_to_classifier
 from cake_onnx.graph.upgrade import is_old, upgrades
@@ -46,6 +46,11 @@ class Reference:
     session: InferenceSession
     changes: tuple[str, ...] = ()
 
+    @property
+    def remark(self) -> str:
+        """How `session` runs it, where that is not how an application would, in words without a subject."""
+        return remark_on_sums(self.model)
+
     def runnable(self, file: LoadedModel) -> bytes:
         """What `session` runs, as one message: the file itself where nothing was changed."""
         return bytes(self.model.SerializeToString()) if self.changes else file.runnable
@@ -63,18 +68,7 @@ def open_reference(file: LoadedModel) -> Reference:
         session = open_session(model.SerializeToString())
         changes = (*reference.changes, "axes 0 and 1 of the input exchanged: the batch is in front")
         reference = Reference(model, session, changes)
-    return _exact(_without_large_batch(reference))
-
-
-def _exact(reference: Reference) -> Reference:
-    """The reference, and in words that its sums are exact where onnxruntime's would not be."""
-    if not (sums_are_cut() and mixes_signs(reference.model)):
-        return reference
-    change = (
-        f"run with {EXACT}=1: without it onnxruntime cuts sums of int8 products off on this processor, "
-        "and answers otherwise than on others"
-    )
-    return Reference(reference.model, reference.session, (*reference.changes, change))
+    return _without_large_batch(reference)
 
 
 def _open_or_mend(file: LoadedModel) -> Reference:

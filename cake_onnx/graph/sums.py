@@ -53,6 +53,16 @@ def sums_are_cut() -> bool:
     return bool(found.item() != (x.astype(int) @ weights.astype(int)).item())
 
 
+def remark_on_sums(model: ModelProto) -> str:
+    """What a user should know of how a model is run here, without its subject; empty where nothing is."""
+    if not (sums_are_cut() and mixes_signs(model)):
+        return ""
+    return (
+        f"run with {EXACT}=1; without it onnxruntime cuts sums of int8 products off on this processor and "
+        "answers otherwise than on others"
+    )
+
+
 def multiplies_integers(model: ModelProto) -> bool:
     """Whether operators of the graph itself multiply whole numbers, before any optimiser joins others."""
     return any(node.op_type in _PRODUCTS for node in model.graph.node)

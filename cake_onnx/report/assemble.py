@@ -210,7 +210,11 @@ def _accuracy(verdict: Verdict) -> measures.Accuracy | None:
 
 
 def assumptions(
-    input: InputSpec, prior: str, verdict: Verdict, changes: Sequence[str] = ()
+    input: InputSpec,
+    prior: str,
+    verdict: Verdict,
+    changes: Sequence[str] = (),
+    remarks: tuple[str, str] = ("", ""),
 ) -> tuple[str, ...]:
     """What was taken for granted, one sentence each, the most consequential first.
 
@@ -219,6 +223,7 @@ def assumptions(
         prior: Where samples start, as a sentence.
         verdict: What was measured.
         changes: What was done to the teacher's file before it could be used; the student has that form.
+        remarks: How teacher and student were run, where an application would not run them so.
     """
     bounds = input.bounds
     shown = f"{min(bounds.low):g} to {max(bounds.high):g}"
@@ -229,6 +234,7 @@ def assumptions(
             "State it with --input-range or --mean and --std."
         ]
     found += [f"The teacher's file was changed first, and the student has that form: {c}." for c in changes]
+    found += [f"The {who} was {r}." for who, r in zip(("teacher", "student"), remarks, strict=True) if r]
     held_out = next((c for c in verdict.comparisons if c.suite.role == "held-out"), None)
     unseen = [k for k, n, _ in held_out.per_class() if not n] if held_out else []
     if unseen:

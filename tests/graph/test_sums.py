@@ -11,13 +11,15 @@ import onnxruntime as ort
 import pytest
 from onnx import ModelProto
 
+from cake_onnx.config import Config
 from cake_onnx.errors import UnsupportedTeacherError
-from cake_onnx.graph import reference
+from cake_onnx.graph import sums
 from cake_onnx.graph.load import load_model
 from cake_onnx.graph.reference import open_reference
 from cake_onnx.graph.runtime import open_session
 from cake_onnx.graph.sums import mixes_signs, sums_are_cut
 from cake_onnx.teacher import load_teacher
+from cake_onnx.validation import validate
 
 RNG = np.random.default_rng(0)
 
@@ -103,9 +105,12 @@ def test_it_is_told(
     cut: bool, large_products: ModelProto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     onnx.save(large_products, tmp_path / "net.onnx")
-    monkeypatch.setattr(reference, "sums_are_cut", lambda: cut)
-    changes = open_reference(load_model(tmp_path / "net.onnx")).changes
-    assert ["session.x64quantprecision=1" in change for change in changes] == [True] * cut
+    monkeypatch.setattr(sums, "sums_are_cut", lambda: cut)
+    remark = open_reference(load_model(tmp_path / "net.onnx")).remark
+    assert ("session.x64quantprecision=1" in remark) == cut
+    report = validate(tmp_path / "net.onnx", tmp_path / "net.onnx", Config(input_range=(0, 1)))
+    told = [line for line in report.assumptions if "session.x64quantprecision=1" in line]
+    assert [line.split(" was run ")[0] for line in told] == ["The teacher", "The student"] * cut
 
 
 def test_models_of_one_sign_need_nothing(parse: Callable[..., ModelProto]) -> None:
