@@ -20,7 +20,7 @@ from cake_onnx.graph.relation import from_logits
 from cake_onnx.graph.runtime import Array, open_session, scores
 from cake_onnx.graph.slopes import Differences, Slopes, compare_slopes, score_gradients, score_weights
 from cake_onnx.graph.specs import Bounds, InputSpec, OutputSpec
-from cake_onnx.graph.sums import mixes_signs, multiplies_integers, sums_are_cut
+from cake_onnx.graph.sums import cuts_sums_of, multiplies_integers
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -93,7 +93,7 @@ def check_parity(
         UnsupportedTeacherError: Something differs by more than the tolerance; the text says what.
     """
     body = prepared.body
-    cut = sums_are_cut() and multiplies_integers(body) and mixes_signs(body)
+    cut = cuts_sums_of(body) and multiplies_integers(body)
     # What the optimiser joins rounds at other places, but without it cut sums stay cut.
     session_of_body = open_session(
         body.SerializeToString(), threads=1, optimised=cut or not prepared.quantised

@@ -57,7 +57,7 @@ def open_session(
     if threads is not None:
         options.intra_op_num_threads = threads
     content = str(model) if isinstance(model, Path) else model
-    session = _open(ort, content, options, provider)
+    session = _open(ort, content, options, provider, exact=sums_are_cut())
     if session.get_providers()[0] != provider:
         raise UsageError(
             f"a session on {provider}",
@@ -161,22 +161,18 @@ def _import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def _open(ort: Any, content: str | bytes, options: Any, provider: str) -> InferenceSession:
-    """A session whose sums of int8 products are exact, unless onnxruntime refuses to have them so."""
-    refusal: Exception | None = None
-    for exact in ("1", "0") if sums_are_cut() else ("0",):
-        options.add_session_config_entry(EXACT, exact)
-        try:
-            session: InferenceSession = ort.InferenceSession(content, options, providers=[provider])
-        except Exception as error:  # onnxruntime's own classes share no public base
-            refusal = error
-        else:
-            return session
-    raise UnsupportedTeacherError(
-        "a model that onnxruntime loads",
-        _first_line(refusal) if refusal else "",
-        "check the file with onnxruntime itself",
-    ) from refusal
+def _open(ort: Any, content: str | bytes, options: Any, provider: str, *, exact: bool) -> InferenceSession:
+    """A session whose sums of int8 products are exact if asked for and if onnxruntime can."""
+    options.add_session_config_entry(EXACT, "1" if exact else "0")
+    try:
+        session: InferenceSession = ort.InferenceSession(content, options, providers=[provider])
+    except Exception as error:  # onnxruntime's own classes share no public base
+        if exact:
+            return _open(ort, content, options, provider, exact=False)
+        raise UnsupportedTeacherError(
+            "a model that onnxruntime loads", _first_line(error), "check the file with onnxruntime itself"
+        ) from error
+    return session
 
 
 def _run(session: InferenceSession, input: InputSpec, output: OutputSpec, fed: npt.NDArray[Any]) -> Any:

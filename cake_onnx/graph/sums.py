@@ -53,9 +53,14 @@ def sums_are_cut() -> bool:
     return bool(found.item() != (x.astype(int) @ weights.astype(int)).item())
 
 
+def cuts_sums_of(model: ModelProto) -> bool:
+    """Whether onnxruntime by itself would cut off what this model adds up, on this processor."""
+    return sums_are_cut() and mixes_signs(model)
+
+
 def remark_on_sums(model: ModelProto) -> str:
     """What a user should know of how a model is run here, without its subject; empty where nothing is."""
-    if not (sums_are_cut() and mixes_signs(model)):
+    if not cuts_sums_of(model):
         return ""
     return (
         f"run with {EXACT}=1; without it onnxruntime cuts sums of int8 products off on this processor and "

@@ -34,9 +34,13 @@ def draw_chosen(
     x = prior.draw(n * candidates, generator)
     if candidates == 1:
         return x
+    return x[surest_of_each_class(label(teacher, x.to(place)).cpu())[:n]]
+
+
+def label(teacher: Logits, x: Tensor) -> Tensor:
+    """The teacher's logits `(B, K)` of many samples `(B, *shape)`, a few at a time and without a gradient."""
     with torch.no_grad():
-        logits = in_parts(teacher, _AT_ONCE)(x.to(place))
-    return x[surest_of_each_class(logits.cpu())[:n]]
+        return in_parts(teacher, _AT_ONCE)(x)
 
 
 def surest_of_each_class(logits: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from cake_onnx.distill import (
 from cake_onnx.errors import RunFailedError, UsageError
 from cake_onnx.graph.taps import Taps
 from cake_onnx.losses import logit_spread
-from cake_onnx.methods.pool import draw_chosen
+from cake_onnx.methods.pool import draw_chosen, label
 from cake_onnx.methods.settings import RoundSettings
 from cake_onnx.methods.sharing import pack
 from cake_onnx.methods.training import Checkpoints, Lesson, NoCheckpoints, Point, Training
@@ -170,9 +170,7 @@ class Rounds:
         pool.add(draw_chosen(self.lesson.prior, self.teacher, count, candidates, place, draw), draw)
 
     def _spread_of_logits(self) -> Tensor:
-        with torch.no_grad():
-            logits = torch.cat([self.teacher(x.float()) for x in self.pool.state()["x"][:2000].split(250)])
-        variance = logit_spread(logits).square()
+        variance = logit_spread(label(self.teacher, self.pool.state()["x"][:2000].float())).square()
         self.lesson.ranks.average([variance])
         spread = variance.sqrt()
         if not torch.isfinite(spread) or spread == 0:
@@ -250,7 +248,7 @@ def _for_lesson(settings: RoundSettings, lesson: Lesson, total: int, features: b
     numel = math.prod(lesson.shape)
     pool = max(500, min(settings.pool, settings.pool_elements // numel, POOL_OF_A_ROUND * total))
     bank = max(1000, min(settings.bank, settings.bank_elements // numel))
-    refresh, candidates = min(settings.refresh, pool // 50), candidates_for(lesson, settings, features)
+    refresh, candidates = min(settings.refresh, pool // 50), candidates_each(lesson, settings, features)
     settings = replace(settings, pool=pool, bank=bank, refresh=refresh, candidates=candidates)
     if lesson.shrink_to is None:
         return settings
@@ -258,7 +256,7 @@ def _for_lesson(settings: RoundSettings, lesson: Lesson, total: int, features: b
     return replace(settings, distillation=replace(settings.distillation, learning_rate=rate))
 
 
-def candidates_for(lesson: Lesson, settings: RoundSettings, features: bool) -> int:
+def candidates_each(lesson: Lesson, settings: RoundSettings, features: bool) -> int:
     """Pictures drawn for each that the pool takes; 1 where the teacher does not choose."""
     grown_down = lesson.shrink_to is not None
     return settings.candidates if grown_down and not features and isinstance(lesson.prior, ImagePrior) else 1

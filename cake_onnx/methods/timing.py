@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from cake_onnx.devices import generator
 from cake_onnx.methods.pool import draw_chosen
-from cake_onnx.methods.rounds import POOL_OF_A_ROUND, Rounds, candidates_for
+from cake_onnx.methods.rounds import POOL_OF_A_ROUND, Rounds, candidates_each
 from cake_onnx.methods.settings import RoundSettings
 from cake_onnx.methods.training import Lesson
 
@@ -34,7 +34,7 @@ def rounds_within(lesson: Lesson, minutes: float, settings: RoundSettings | None
 
 def _pool_seconds(lesson: Lesson, trial: Rounds, settings: RoundSettings | None) -> float:
     """What a round adds to the pool at the start, and renews where that is dearer than in the trial."""
-    candidates = candidates_for(lesson, settings or RoundSettings(), trial.features is not None)
+    candidates = candidates_each(lesson, settings or RoundSettings(), trial.features is not None)
     count, draw = lesson.ranks.share(POOL_OF_A_ROUND), generator(lesson.seed, "timing")
     start = time.perf_counter()
     draw_chosen(lesson.prior, trial.teacher, count, candidates, lesson.device.torch_device, draw)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -22,6 +23,11 @@ from cake_onnx.teacher import load_teacher
 from cake_onnx.validation import validate
 
 RNG = np.random.default_rng(0)
+SCALES: dict[str, Any] = {
+    "s": np.float32(1 / 255), "z": np.uint8(0), "ws": np.float32(0.01), "wz": np.int8(0),
+    "ms": np.float32(0.2), "mz": np.uint8(128),
+}  # fmt: skip
+"""Of the features, the weights and the product: scale and zero point."""
 
 
 @pytest.fixture
@@ -38,13 +44,8 @@ def large_products(parse: Callable[..., ModelProto]) -> ModelProto:
              mq = QuantizeLinear(m, ms, mz)
              y = DequantizeLinear(mq, ms, mz)
         }""",
-        s=np.float32(1 / 255),
-        z=np.uint8(0),
         wq=weights.astype(np.int8),
-        ws=np.float32(0.01),
-        wz=np.int8(0),
-        ms=np.float32(0.2),
-        mz=np.uint8(128),
+        **SCALES,
     )
 
 
@@ -86,15 +87,10 @@ def test_a_teacher_that_cannot_be_kept_from_it(parse: Callable[..., ModelProto],
              m = QLinearMatMul(q, s, z, w, ws, wz, ms, mz)
              y = DequantizeLinear(m, ms, mz)
         }""",
-        s=np.float32(1 / 255),
-        z=np.uint8(0),
+        opset=21,
         w=weights.astype(np.int8),
-        ws=np.float32(0.01),
-        wz=np.int8(0),
-        ms=np.float32(0.2),
-        mz=np.uint8(128),
+        **SCALES,
     )
-    model.opset_import[0].version = 21
     onnx.save(model, tmp_path / "net.onnx")
     with pytest.raises(UnsupportedTeacherError, match="a processor with VNNI"):
         load_teacher(tmp_path / "net.onnx", input_range=(0, 1))
