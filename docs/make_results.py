@@ -73,19 +73,19 @@ whole test set. `missing` was not measured within these passes.
 _MISSES = """\
 ## What misses, and what was tried
 
-- **LeNet-5 of half the width, from scratch.** It lacks neither passes nor size so much as the right
-  pictures: the seed that reaches 82.6% on Fashion-MNIST at 2 M passes is at 82.8% at the 6.5 M that are
-  allowed, and 2,000 real pictures in the place of the pool take it to 87.4% on the other 8,000. What is
-  narrow in it is the first layer: at widths that are planned for the teacher the same number of parameters
-  reaches 84.0, and 93.4 where the student starts as the teacher (Ways to cut). Pictures that the teacher is
-  sure of are ahead by 3.1 and 4.4 points of agreement at 1 M passes (seeds 0 and 1) and behind at 2 M: 79.5
-  (78.1 to 80.8) against 84.4 (83.0 to 85.3) without, three seeds each; so they are for students of dense
-  layers alone. Bred pictures, the surest of more, smooth gradients, pictures stretched to the whole range,
-  first weights scaled to the pool and averaged weights were no better (Choices). At 1 M passes three seeds
-  lie 9 points apart on real pictures, and all know 61% of the boundary samples: what their three filters
-  learn carries over by luck. Float32 instead of bfloat16 changes nothing that one seed could show (81.9 and
-  82.6). A small generator taught against the student, instead of the pool, reached 66.7% at 0.3 M passes (a
-  prototype, n = 1).
+- **LeNet-5 of half the width, from scratch.** It lacks neither passes nor size so much as the right pictures:
+  the seed that reaches 82.6% on Fashion-MNIST at 2 M passes is at 82.8% at the 6.5 M that are allowed, and
+  2,000 real pictures in the place of the pool take it to 87.4% on the other 8,000. What is narrow in it is
+  the first layer: at widths that are planned for the teacher the same number of parameters reaches 84.0, and
+  93.4 where the student starts as the teacher; narrowed alike, starting as the teacher gains no more than 3
+  (Ways to cut). Pictures that the teacher is sure of are ahead by 3.1 and 4.4 points of agreement at 1 M
+  passes (seeds 0 and 1) and behind at 2 M: 79.5 (78.1 to 80.8) against 84.4 (83.0 to 85.3) without, three
+  seeds each; so they are for students of dense layers alone. Bred pictures, the surest of more, smooth
+  gradients, pictures stretched to the whole range, first weights scaled to the pool and averaged weights were
+  no better (Choices). At 1 M passes three seeds lie 9 points apart on real pictures, and all know 61% of the
+  boundary samples: what their three filters learn carries over by luck. Float32 instead of bfloat16 changes
+  nothing that one seed could show (81.9 and 82.6). A small generator taught against the student, instead of
+  the pool, reached 66.7% at 0.3 M passes (a prototype, n = 1).
 - **Fashion-MNIST LeNet-5, grown down.** Met with two seeds, by a tenth. About the same at 0.3, 0.6 and 2 M
   passes, so passes are not what it lacks. Batches of 64 and 128, temperatures of 2 and 4, more prior samples,
   a pool with as many samples of every class and gradients of shifted samples gave nothing (Choices).
@@ -98,7 +98,8 @@ _MISSES = """\
   ahead at 0.3 M (n = 2) and 0.7 behind at 2 M (n = 1), so it is not the default.
 - **ResNet-18.** The defaults were not run at 0.3 M; with a constant weight of what layers read it was 88.9%.
 - **Where noise is as good.** In few dimensions, and for students of dense layers at 0.3 M passes, boundary
-  samples gain nothing that three seeds could show (Ablation, Tables and points)."""
+  samples gain nothing that three seeds could show (Ablation, Tables and points).
+"""
 _DIFFUSION = """\
 The question that decides the method: at equal passes, do samples at the boundary beat procedural images with
 the teacher's labels, which leave the passes for more training? Agreement with the teacher on the images that

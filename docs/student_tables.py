@@ -11,6 +11,7 @@ WAYS = {
     "scratch-found": "from scratch, the widths that are planned",
     "at-once": "the teacher, cut at once",
     "gradual": "the teacher, cut little by little: the default",
+    "gradual-uniform": "the teacher, every layer narrowed alike, little by little",
     "gradual-noise": "the default on uniform noise alone",
     "gradual-images": "the default on procedural images alone",
 }

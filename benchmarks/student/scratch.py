@@ -1,4 +1,4 @@
-"""Students with the teacher's graph and fewer channels that start from random weights."""
+"""Students with the teacher's graph whose widths, or first weights, are not those of the default."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from job import Job
 from onnx import ModelProto
 
 from cake_onnx.config import Config
-from cake_onnx.graph.channels import Sizes, follow_channels, narrow
+from cake_onnx.graph.channels import Channels, Sizes, follow_channels, narrow
 from cake_onnx.graph.trainable import TrainableGraph
-from cake_onnx.methods.lesson import weigh
+from cake_onnx.methods.lesson import choose_student, weigh
 from cake_onnx.methods.outside import reset
 from cake_onnx.students import Student
 from cake_onnx.students.like_teacher import LikeTeacher
@@ -21,14 +21,35 @@ def uniform(teacher: Teacher, job: Job, config: Config) -> Student:
     """Every layer keeps the same share of its channels, as much as the parameters allow."""
     whole, target = _whole(teacher, config)
     channels = follow_channels(whole.model(), whole.input)
+    return _fresh(
+        whole,
+        narrow(channels, narrowed_alike(channels, target).dropped),
+        job,
+        "the same share of every layer",
+    )
+
+
+def uniform_grown_down(teacher: Teacher, job: Job, config: Config) -> Student:
+    """The teacher on its way to layers that all keep the same share of their channels."""
+    student = choose_student(teacher, config)
+    assert isinstance(student.module, LikeTeacher)
+    assert student.shrink_to is not None
+    channels = follow_channels(student.module.skeleton, student.module.input)
+    sizes = narrowed_alike(channels, student.shrink_to)
+    student.module.widths = {group.keys: len(sizes.left(group)) for group in sizes.groups}
+    return student
+
+
+def narrowed_alike(channels: Channels, target: int) -> Sizes:
+    """The largest graph of at most `target` parameters whose layers keep the same share of their channels."""
     for step in range(_STEPS, 0, -1):
         sizes = Sizes(channels)
         for group in sizes.groups:
             items = group.items[max(1, round(len(group.items) * step / _STEPS)) :]
             sizes.drop(items)
         if sizes.parameters <= target:
-            return _fresh(whole, narrow(channels, sizes.dropped), job, "the same share of every layer")
-    raise ValueError(f"{job.row}: no share of the channels has {target} parameters")
+            return sizes
+    raise ValueError(f"no share of the channels has {target} parameters")
 
 
 def found(teacher: Teacher, job: Job, config: Config) -> Student:

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "fidelity"))
 from job import COLUMNS as OF_A_JOB
 from job import Build, Job, Taught, measured, teach
 from runs import run_all
-from scratch import found, uniform
+from scratch import found, uniform, uniform_grown_down
 
 from cake_onnx.graph.trainable import TrainableGraph
 from cake_onnx.students.like_teacher import NAME, LikeTeacher
@@ -52,6 +52,7 @@ WAYS = {
     # All notches in one, before anything is learnt.
     "at-once": Way(settings=("narrowing.share=1e-9", "narrowing.notches=1")),
     "gradual": Way(),
+    "gradual-uniform": Way(build=uniform_grown_down),
     "gradual-noise": Way(arm="noise"),
     "gradual-images": Way(arm="images"),
 }
