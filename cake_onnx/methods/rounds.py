@@ -25,11 +25,11 @@ from cake_onnx.distill import (
 from cake_onnx.errors import RunFailedError, UsageError
 from cake_onnx.graph.taps import Taps
 from cake_onnx.losses import logit_spread
-from cake_onnx.methods.pool import draw_chosen, label
+from cake_onnx.methods.pool import draw_chosen, label, suited
 from cake_onnx.methods.settings import RoundSettings
 from cake_onnx.methods.sharing import pack
 from cake_onnx.methods.training import Checkpoints, Lesson, NoCheckpoints, Point, Training
-from cake_onnx.priors import ImagePrior
+from cake_onnx.priors import ImagePrior, Prior
 from cake_onnx.ranks import Ranks
 
 POOL_OF_A_ROUND = 100
@@ -48,14 +48,15 @@ class Rounds:
     def __init__(self, lesson: Lesson, total: int, settings: RoundSettings | None = None) -> None:
         self.lesson, self.total, ranks = lesson, total, lesson.ranks
         settings = settings or RoundSettings()
-        self.features = _features(lesson, settings.distillation)
-        self.settings = _for_lesson(settings, lesson, total, self.features is not None)
+        self.features = _features(lesson, settings)
+        self.settings = settings_for(lesson, total, settings)
         self.teaching = _for_rank(self.settings.distillation, ranks)
         self.teacher = lesson.device.wrap(lesson.teacher)
         self.student = lesson.device.wrap(lesson.student)
         self.apprentice: Apprentice = apprentice_for_rounds(
             lesson.student, self.student, self.settings.distillation, ranks
         )
+        self.prior = self._suited_prior()
         self.bank = self._empty_bank(ranks.share(self.settings.bank))
         self.pool = self._draw_pool(ranks.share(self.settings.pool))
         self.spread = self._spread_of_logits()
@@ -167,7 +168,14 @@ class Rounds:
 
     def _add_to_pool(self, pool: Bank, count: int, draw: torch.Generator) -> None:
         place, candidates = self.lesson.device.torch_device, self.settings.candidates
-        pool.add(draw_chosen(self.lesson.prior, self.teacher, count, candidates, place, draw), draw)
+        pool.add(draw_chosen(self.prior, self.teacher, count, candidates, place, draw), draw)
+
+    def _suited_prior(self) -> Prior:
+        prior, asked = self.lesson.prior, self.settings.asked
+        if not isinstance(prior, ImagePrior) or not asked:
+            return prior
+        draw = generator(self.lesson.seed, "kinds")
+        return suited(prior, self.teacher, asked, self.lesson.device.torch_device, draw)
 
     def _spread_of_logits(self) -> Tensor:
         variance = logit_spread(label(self.teacher, self.pool.state()["x"][:2000].float())).square()
@@ -231,15 +239,23 @@ def _for_rank(settings: Distillation, ranks: Ranks) -> Distillation:
     return replace(settings, batch=ranks.share(settings.batch))
 
 
-def _features(lesson: Lesson, settings: Distillation) -> Features | None:
-    """What compares the layers of teacher and student, where the student has those of the teacher."""
+def _compared(lesson: Lesson, settings: RoundSettings) -> Comparable | None:
+    """The student, if it learns what its layers read."""
     student = lesson.student
-    if not settings.features or not isinstance(student, Comparable) or not student.kept:
+    if settings.distillation.features and isinstance(student, Comparable) and student.kept:
+        return student
+    return None
+
+
+def _features(lesson: Lesson, settings: RoundSettings) -> Features | None:
+    """What compares the layers of teacher and student, where the student has those of the teacher."""
+    student = _compared(lesson, settings)
+    if student is None:
         return None
     return Features(Taps(lesson.teacher.get_submodule("body"), student.teacher_places), student)
 
 
-def _for_lesson(settings: RoundSettings, lesson: Lesson, total: int, features: bool) -> RoundSettings:
+def settings_for(lesson: Lesson, total: int, settings: RoundSettings) -> RoundSettings:
     """What fits the input, the length of the run and the student.
 
     Large inputs leave room for fewer samples, and a short run needs fewer. The teacher chooses pictures for a
@@ -248,18 +264,19 @@ def _for_lesson(settings: RoundSettings, lesson: Lesson, total: int, features: b
     numel = math.prod(lesson.shape)
     pool = max(500, min(settings.pool, settings.pool_elements // numel, POOL_OF_A_ROUND * total))
     bank = max(1000, min(settings.bank, settings.bank_elements // numel))
-    refresh, candidates = min(settings.refresh, pool // 50), candidates_each(lesson, settings, features)
-    settings = replace(settings, pool=pool, bank=bank, refresh=refresh, candidates=candidates)
+    refresh, candidates = min(settings.refresh, pool // 50), candidates_each(lesson, settings)
+    asked = min(settings.asked, pool) if isinstance(lesson.prior, ImagePrior) else 0
+    settings = replace(settings, pool=pool, bank=bank, refresh=refresh, candidates=candidates, asked=asked)
     if lesson.shrink_to is None:
         return settings
     rate = settings.distillation.learning_rate * settings.narrowing.rate_factor
     return replace(settings, distillation=replace(settings.distillation, learning_rate=rate))
 
 
-def candidates_each(lesson: Lesson, settings: RoundSettings, features: bool) -> int:
+def candidates_each(lesson: Lesson, settings: RoundSettings) -> int:
     """Pictures drawn for each that the pool takes; 1 where the teacher does not choose."""
-    grown_down = lesson.shrink_to is not None
-    return settings.candidates if grown_down and not features and isinstance(lesson.prior, ImagePrior) else 1
+    from_logits = lesson.shrink_to is not None and _compared(lesson, settings) is None
+    return settings.candidates if from_logits and isinstance(lesson.prior, ImagePrior) else 1
 
 
 def _note(curve: list[Point]) -> str:

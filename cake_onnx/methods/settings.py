@@ -44,6 +44,8 @@ class RoundSettings:
         candidates: Pictures drawn for each that the pool takes, the teacher choosing (`pool.draw_chosen`).
             Otherwise 1, which takes what comes: for rows of numbers, for a student from scratch, and for one
             that is taught what layers read.
+        asked: Pictures on which the teacher shows which kinds of them it tells apart (`pool.suited`), at most
+            as many as the pool holds; 0 draws all kinds alike, as for rows of numbers.
         pool_elements: Most numbers in the pool, which shortens it for large inputs.
         bank: Most samples kept.
         bank_elements: Most numbers in the bank.
@@ -59,6 +61,7 @@ class RoundSettings:
     pool: int = 20_000
     refresh: int = 100
     candidates: int = 5
+    asked: int = 4000
     pool_elements: int = 24_000_000
     bank: int = 100_000
     bank_elements: int = 200_000_000
@@ -75,6 +78,6 @@ class RoundSettings:
         )
 
     def passes_of(self, rounds: int) -> float:
-        """Teacher passes of a run; choosing what the pool takes costs a half for each candidate."""
-        asked = self.candidates * (self.pool + rounds * self.refresh) if self.candidates > 1 else 0
-        return rounds * self.passes + 0.5 * asked
+        """Teacher passes of a run; each picture on which the teacher is asked what to draw costs a half."""
+        chosen = self.candidates * (self.pool + rounds * self.refresh) if self.candidates > 1 else 0
+        return rounds * self.passes + 0.5 * (self.asked + chosen)

@@ -34,10 +34,10 @@ def rounds_within(lesson: Lesson, minutes: float, settings: RoundSettings | None
 
 def _pool_seconds(lesson: Lesson, trial: Rounds, settings: RoundSettings | None) -> float:
     """What a round adds to the pool at the start, and renews where that is dearer than in the trial."""
-    candidates = candidates_each(lesson, settings or RoundSettings(), trial.features is not None)
+    candidates = candidates_each(lesson, settings or RoundSettings())
     count, draw = lesson.ranks.share(POOL_OF_A_ROUND), generator(lesson.seed, "timing")
     start = time.perf_counter()
-    draw_chosen(lesson.prior, trial.teacher, count, candidates, lesson.device.torch_device, draw)
+    draw_chosen(trial.prior, trial.teacher, count, candidates, lesson.device.torch_device, draw)
     return _of_first(lesson, time.perf_counter() - start) * (1 if candidates == 1 else 2)
 
 

@@ -22,22 +22,37 @@ Kind = Callable[[int, int, tuple[int, int], torch.Generator], Tensor]
 KINDS: tuple[Kind, ...] = (draw_texture, draw_leaves, draw_object, draw_strokes)
 
 
+GROUNDS = ("dark", "middling", "light")
+"""What most of a picture is, see `ImagePrior.grounds`."""
+_DARK, _LIGHT = 0.1, 0.9
+_MORE = 2
+"""Pictures drawn for each that is missing, where some are turned down."""
+
+
 class ImagePrior:
-    """Textures, dead leaves, objects on plain ground and strokes, in equal parts, in grey or in colour.
+    """Textures, dead leaves, objects on plain ground and strokes, in grey or in colour.
 
     Args:
         spec: The teacher's input. A `flat` input is drawn as an image of `image_shape` and flattened.
         image_shape: `(channels, height, width)`.
-        kinds: What is drawn.
+        kinds: What is drawn, in equal parts unless `worth` says otherwise.
+        worth: `(kinds, grounds)`, not all 0: how often a picture of a kind on a ground is kept, over the
+            others.
     """
 
     name = "image"
 
     def __init__(
-        self, spec: InputSpec, image_shape: tuple[int, int, int], kinds: Sequence[Kind] = KINDS
+        self,
+        spec: InputSpec,
+        image_shape: tuple[int, int, int],
+        kinds: Sequence[Kind] = KINDS,
+        worth: Tensor | None = None,
     ) -> None:
+        self.spec = spec
         self.shape = spec.shape
         self.kinds = kinds
+        self.worth = worth
         self.layout = spec.layout
         self.image_shape = image_shape
         self.range = ValueRange.of(spec)
@@ -47,16 +62,48 @@ class ImagePrior:
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw `(n, *shape)` procedural images inside the bounds, kinds in random order."""
-        channels, height, width = self.image_shape
-        size = (height, width)
-        share, more = divmod(n, len(self.kinds))
-        images = torch.cat([
-            kind(share + (index < more), channels, size, generator) for index, kind in enumerate(self.kinds)
-        ])  # fmt: skip
-        images = images[torch.randperm(n, generator=generator)]
+        images = self._draw_alike(n, generator) if self.worth is None else self._draw_by_worth(n, generator)
+        images = images[torch.randperm(len(images), generator=generator)[:n]]
         flipped = torch.rand(n, 1, 1, 1, generator=generator) < 0.5
         images = torch.where(flipped, images.flip(-1), images)
         return self.range.clamp(self.range.from_unit(self._to_layout(images)))
+
+    def of(self, kind: Kind) -> ImagePrior:
+        """The same prior drawing one kind alone."""
+        return ImagePrior(self.spec, self.image_shape, [kind])
+
+    def valued(self, worth: Tensor) -> ImagePrior:
+        """The same prior drawing each kind on each ground as often as `worth` `(kinds, grounds)` says."""
+        return ImagePrior(self.spec, self.image_shape, self.kinds, worth)
+
+    def grounds(self, x: Tensor) -> Tensor:
+        """Where in `GROUNDS` each of `(B, *shape)` lies, `(B,)`: most of its values are as dark or light."""
+        return _grounds(self.to_images(self.range.to_unit(x)))
+
+    def _draw_alike(self, n: int, generator: torch.Generator) -> Tensor:
+        share, more = divmod(n, len(self.kinds))
+        return self._draw_kinds([share + (index < more) for index in range(len(self.kinds))], generator)
+
+    def _draw_by_worth(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw at least `n`: kinds by their worth on their best ground, fewer of those on another."""
+        assert self.worth is not None
+        best = self.worth.max(1).values
+        kept, count = [], 0
+        while count < n:
+            drawn = torch.multinomial(best, _MORE * (n - count), replacement=True, generator=generator)
+            images = self._draw_kinds(torch.bincount(drawn, minlength=len(best)).tolist(), generator)
+            kinds = drawn.sort().values  # as `_draw_kinds` orders them
+            odds = self.worth[kinds, _grounds(images)] / best[kinds]
+            kept.append(images[torch.rand(len(images), generator=generator) < odds])
+            count += len(kept[-1])
+        return torch.cat(kept)
+
+    def _draw_kinds(self, counts: Sequence[int], generator: torch.Generator) -> Tensor:
+        channels, height, width = self.image_shape
+        return torch.cat([
+            kind(count, channels, (height, width), generator)
+            for kind, count in zip(self.kinds, counts, strict=True) if count
+        ])  # fmt: skip
 
     def project(self, x: Tensor) -> Tensor:
         """Clamp `(B, *shape)` to the bounds."""
@@ -94,3 +141,8 @@ def shift(images: Tensor, most: int, generator: torch.Generator) -> Tensor:
     sample = torch.arange(count, device=place)[:, None, None]
     picked = padded.movedim(1, -1)[sample, rows[:, :, None], columns[:, None, :]]
     return picked.movedim(-1, 1)
+
+
+def _grounds(images: Tensor) -> Tensor:
+    middle = images.flatten(1).median(1).values
+    return (middle >= _DARK).long() + (middle > _LIGHT).long()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cake_onnx.graph.specs import Bounds, InputSpec
-from cake_onnx.methods.pool import draw_chosen, surest_of_each_class
+from cake_onnx.methods.pool import draw_chosen, information, suited, surest_of_each_class
 from cake_onnx.methods.rounds import Rounds
 from cake_onnx.methods.settings import RoundSettings
 from cake_onnx.methods.training import Lesson
@@ -76,5 +77,64 @@ def test_choosing_is_for_pictures_and_students_grown_down(
     chosen = pictures and shrink_to is not None
     settings = Rounds(lesson, 2, RoundSettings(pool=500, samples=0)).settings
     assert settings.candidates == (5 if chosen else 1)
+    assert settings.asked == (500 if pictures else 0)
     labels = 0.5 * 30 * 256
-    assert settings.passes_of(2) == 2 * labels + (0.5 * 5 * (500 + 2 * 10) if chosen else 0)
+    assert settings.passes_of(2) == 2 * labels + 0.5 * settings.asked + (
+        0.5 * 5 * (500 + 2 * 10) if chosen else 0
+    )
+
+
+def test_information_is_what_sure_and_various_answers_tell() -> None:
+    sure = 50 * torch.eye(4)
+    assert information(sure) == pytest.approx(math.log(4))
+    assert information(sure[:1].expand(9, 4)) == pytest.approx(0, abs=1e-9)
+    assert information(torch.zeros(9, 4)) == pytest.approx(0, abs=1e-9)
+    assert information(torch.cat([sure, torch.zeros(4, 4)])) == pytest.approx(math.log(4) / 2)
+
+
+def test_the_more_is_drawn_of_what_the_teacher_tells_apart() -> None:
+    def of_dark_ground_alone(x: Tensor) -> Tensor:
+        x = x.flatten(1)
+        light = (x.mean(1) > 0.5) | (x.median(1).values > 0.1)
+        return torch.where(light[:, None], torch.tensor([9.0, 0, 0]), 60 * x[:, [0, 27, 36]])
+
+    plain = prior()
+    draw = torch.Generator().manual_seed(3)
+    told = suited(plain, of_dark_ground_alone, 2000, torch.device("cpu"), draw)
+    shares = [(each.grounds(each.draw(1000, draw)) == 0).float().mean() for each in (plain, told)]
+    assert shares[0] < 0.5
+    assert shares[1] > 0.85
+    assert told.worth is not None
+    assert told.worth.shape == (4, 3)
+    assert told.worth.max() == 1
+
+
+def test_a_teacher_of_one_answer_leaves_the_prior_as_it_is() -> None:
+    plain = prior()
+    told = suited(plain, lambda x: torch.zeros(len(x), 3), 100, torch.device("cpu"), torch.Generator())
+    assert told is plain
+
+
+def test_a_prior_whose_pictures_are_of_many_classes_is_left_as_it_is() -> None:
+    plain = prior()
+    thirds = 60 * torch.eye(3)
+    told = suited(
+        plain, lambda x: thirds[torch.arange(len(x)) % 3], 100, torch.device("cpu"), torch.Generator()
+    )
+    assert told is plain
+
+
+def test_a_ground_is_what_most_of_a_picture_is() -> None:
+    x = torch.zeros(3, 1, 8, 8)
+    x[1] = 0.5
+    x[2] = 1
+    x[:, :, :3] = torch.rand(3, 1, 3, 8)
+    assert prior().grounds(x).tolist() == [0, 1, 2]
+
+
+def test_what_is_worth_nothing_is_not_drawn() -> None:
+    worth = torch.zeros(4, 3)
+    worth[3, 2] = 0.5  # strokes on light ground
+    x = prior().valued(worth).draw(200, torch.Generator().manual_seed(0))
+    assert x.shape == (200, 1, 8, 8)
+    assert (prior().grounds(x) == 2).all()
