@@ -18,7 +18,9 @@ from cake_onnx.graph.reference import open_reference
 from cake_onnx.graph.signature import read_signature
 from cake_onnx.graph.trace import trace
 from cake_onnx.methods.lesson import choose_student, prepare_lesson
+from cake_onnx.methods.rounds import settings_for
 from cake_onnx.methods.settings import RoundSettings
+from cake_onnx.methods.training import Lesson
 from cake_onnx.methods.wishes import settle_size
 from cake_onnx.priors import build_prior, probe_scale
 from cake_onnx.teacher import Teacher, load_teacher
@@ -126,7 +128,7 @@ def preview(path: Path, config: Config) -> dict[str, Any]:
         "student": f"{student.family} of {lesson.size:,} {_counted(config)}, because {student.reason}",
         "prior": f"{lesson.prior.name}: {reason}",
         "torch": str(lesson.device),
-        "plan": _plan(config, teacher),
+        "plan": _plan(config, lesson),
     }
 
 
@@ -134,11 +136,11 @@ def _counted(config: Config) -> str:
     return "parameters" if config.max_operations is None else "multiply-adds"
 
 
-def _plan(config: Config, teacher: Teacher) -> str:
+def _plan(config: Config, lesson: Lesson) -> str:
     rounds = config.planned_rounds
     if config.method == "paper":
         return f"{rounds} sets as published, then 30 epochs"
-    passes = rounds * RoundSettings().passes
+    passes = settings_for(lesson, rounds, RoundSettings()).passes_of(rounds)
     limit = f", or what fits into {config.max_minutes:g} minutes" if config.max_minutes else ""
-    per_pass = math.prod(teacher.input.shape)
+    per_pass = math.prod(lesson.shape)
     return f"{rounds} rounds, about {passes:,.0f} teacher passes of {per_pass:,} inputs{limit}"
