@@ -21,12 +21,8 @@ def uniform(teacher: Teacher, job: Job, config: Config) -> Student:
     """Every layer keeps the same share of its channels, as much as the parameters allow."""
     whole, target = _whole(teacher, config)
     channels = follow_channels(whole.model(), whole.input)
-    return _fresh(
-        whole,
-        narrow(channels, narrowed_alike(channels, target).dropped),
-        job,
-        "the same share of every layer",
-    )
+    narrowed = narrow(channels, narrowed_alike(channels, target).dropped)
+    return _fresh(whole, narrowed, job, "the same share of every layer")
 
 
 def uniform_grown_down(teacher: Teacher, job: Job, config: Config) -> Student:

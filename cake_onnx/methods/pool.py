@@ -39,11 +39,15 @@ def suited(
         place: Where the teacher is.
         generator: Of the pictures.
     """
-    drawn = [prior.of(kind).draw(n // len(prior.kinds), generator) for kind in prior.kinds]
-    answers = [label(teacher, x.to(place)).cpu() for x in drawn]
-    if torch.cat(answers).softmax(1).mean(0).max() <= _MOST:
+    answers, grounds = [], []
+    for kind in prior.kinds:
+        x = prior.of(kind).draw(n // len(prior.kinds), generator)
+        answers.append(label(teacher, x.to(place)).cpu())
+        grounds.append(prior.grounds(x))
+    # Asked like this since logits that are no numbers are told of where their spread is taken.
+    if not torch.cat(answers).softmax(1).mean(0).max() > _MOST:
         return prior
-    worth = torch.stack([_worth(logits, prior.grounds(x)) for logits, x in zip(answers, drawn, strict=True)])
+    worth = torch.stack([_worth(*told) for told in zip(answers, grounds, strict=True)])
     if worth.max() < _NOTHING:
         return prior
     worth /= worth.max()

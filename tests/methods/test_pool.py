@@ -115,6 +115,14 @@ def test_a_teacher_of_one_answer_leaves_the_prior_as_it_is() -> None:
     assert told is plain
 
 
+def test_logits_that_are_no_numbers_leave_the_prior_as_it_is() -> None:
+    plain = prior()
+    told = suited(
+        plain, lambda x: torch.full((len(x), 3), math.nan), 100, torch.device("cpu"), torch.Generator()
+    )
+    assert told is plain
+
+
 def test_a_prior_whose_pictures_are_of_many_classes_is_left_as_it_is() -> None:
     plain = prior()
     thirds = 60 * torch.eye(3)
