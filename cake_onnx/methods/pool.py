@@ -14,7 +14,7 @@ from cake_onnx.priors import GROUNDS, ImagePrior, Prior
 _log = logging.getLogger(__name__)
 _MOST = 0.5
 """Share of the answers above which one class is that of most pictures."""
-_FEW = 40
+_FEW = 10
 """Fewer pictures of a kind on a ground say nothing of it; it is worth as much as its kind then."""
 _NOTHING = 1e-6
 """Nats that are rounding alone."""
