@@ -106,8 +106,7 @@ _MISSES = """\
   not the default.
 - **ResNet-18.** The defaults were not run at 0.3 M; with a constant weight of what layers read it was 88.9%.
 - **Where noise is as good.** In few dimensions, and for students of dense layers at 0.3 M passes, boundary
-  samples gain nothing that three seeds could show (Ablation, Tables and points).
-"""
+  samples gain nothing that three seeds could show (Ablation, Tables and points)."""
 _DIFFUSION = """\
 The question that decides the method: at equal passes, do samples at the boundary beat procedural images with
 the teacher's labels, which leave the passes for more training? Agreement with the teacher on the images that

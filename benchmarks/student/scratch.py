@@ -31,8 +31,7 @@ def uniform_grown_down(teacher: Teacher, job: Job, config: Config) -> Student:
     assert isinstance(student.module, LikeTeacher)
     assert student.shrink_to is not None
     channels = follow_channels(student.module.skeleton, student.module.input)
-    sizes = narrowed_alike(channels, student.shrink_to)
-    student.module.widths = {group.keys: len(sizes.left(group)) for group in sizes.groups}
+    student.module.widths = narrowed_alike(channels, student.shrink_to).widths
     return student
 
 

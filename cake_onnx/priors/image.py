@@ -62,7 +62,10 @@ class ImagePrior:
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw `(n, *shape)` procedural images inside the bounds, kinds in random order."""
-        images = self._draw_alike(n, generator) if self.worth is None else self._draw_by_worth(n, generator)
+        if self.worth is None:
+            images = self._draw_alike(n, generator)
+        else:
+            images = self._draw_by_worth(self.worth, n, generator)
         images = images[torch.randperm(len(images), generator=generator)[:n]]
         flipped = torch.rand(n, 1, 1, 1, generator=generator) < 0.5
         images = torch.where(flipped, images.flip(-1), images)
@@ -84,16 +87,15 @@ class ImagePrior:
         share, more = divmod(n, len(self.kinds))
         return self._draw_kinds([share + (index < more) for index in range(len(self.kinds))], generator)
 
-    def _draw_by_worth(self, n: int, generator: torch.Generator) -> Tensor:
+    def _draw_by_worth(self, worth: Tensor, n: int, generator: torch.Generator) -> Tensor:
         """Draw at least `n`: kinds by their worth on their best ground, fewer of those on another."""
-        assert self.worth is not None
-        best = self.worth.max(1).values
+        best = worth.max(1).values
         kept, count = [], 0
         while count < n:
             drawn = torch.multinomial(best, _MORE * (n - count), replacement=True, generator=generator)
             images = self._draw_kinds(torch.bincount(drawn, minlength=len(best)).tolist(), generator)
             kinds = drawn.sort().values  # as `_draw_kinds` orders them
-            odds = self.worth[kinds, _grounds(images)] / best[kinds]
+            odds = worth[kinds, _grounds(images)] / best[kinds]
             kept.append(images[torch.rand(len(images), generator=generator) < odds])
             count += len(kept[-1])
         return torch.cat(kept)

@@ -69,7 +69,7 @@ class LikeTeacher(TrainableGraph):
         self.widths: Widths | None = None
         channels = follow_channels(self.skeleton, self.input)
         self.layers = layers_of(channels)
-        self.starts = {group.keys: len(group.items) for group in self._sizes(channels).groups}
+        self.starts = self._sizes(channels).widths
         there, here = places_of(prepared.body), places_of(self.skeleton)
         self.kept = {
             name: (axis, torch.arange(count))

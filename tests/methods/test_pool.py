@@ -109,27 +109,20 @@ def test_the_more_is_drawn_of_what_the_teacher_tells_apart() -> None:
     assert told.worth.max() == 1
 
 
-def test_a_teacher_of_one_answer_leaves_the_prior_as_it_is() -> None:
+@pytest.mark.parametrize(
+    "teacher",
+    [
+        pytest.param(lambda x: torch.zeros(len(x), 3), id="of one answer"),
+        pytest.param(lambda x: torch.full((len(x), 3), math.nan), id="of no numbers"),
+        pytest.param(lambda x: 60 * torch.eye(3)[torch.arange(len(x)) % 3], id="of many classes"),
+        pytest.param(lambda x: torch.tensor([[60.0, 0, 0]]).expand(len(x), 3), id="of one class"),
+    ],
+)
+def test_a_teacher_that_shows_nothing_to_go_by_leaves_the_prior_as_it_is(
+    teacher: Callable[[Tensor], Tensor],
+) -> None:
     plain = prior()
-    told = suited(plain, lambda x: torch.zeros(len(x), 3), 100, torch.device("cpu"), torch.Generator())
-    assert told is plain
-
-
-def test_logits_that_are_no_numbers_leave_the_prior_as_it_is() -> None:
-    plain = prior()
-    told = suited(
-        plain, lambda x: torch.full((len(x), 3), math.nan), 100, torch.device("cpu"), torch.Generator()
-    )
-    assert told is plain
-
-
-def test_a_prior_whose_pictures_are_of_many_classes_is_left_as_it_is() -> None:
-    plain = prior()
-    thirds = 60 * torch.eye(3)
-    told = suited(
-        plain, lambda x: thirds[torch.arange(len(x)) % 3], 100, torch.device("cpu"), torch.Generator()
-    )
-    assert told is plain
+    assert suited(plain, teacher, 100, torch.device("cpu"), torch.Generator()) is plain
 
 
 def test_a_ground_is_what_most_of_a_picture_is() -> None:

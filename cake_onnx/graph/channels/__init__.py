@@ -6,8 +6,8 @@ from cake_onnx.graph.channels import movement, pointwise, products  # registers 
 from cake_onnx.graph.channels.follow import Channels, follow_channels
 from cake_onnx.graph.channels.layers import Layers, layers_of
 from cake_onnx.graph.channels.narrow import narrow
-from cake_onnx.graph.channels.plan import Widths, narrowest, next_drops, plan_widths
-from cake_onnx.graph.channels.sizes import Goal, Sizes
+from cake_onnx.graph.channels.plan import narrowest, next_drops, plan_widths
+from cake_onnx.graph.channels.sizes import Goal, Sizes, Widths
 
 __all__ = [
     "Channels",

@@ -6,10 +6,7 @@ import heapq
 from collections.abc import Mapping
 
 from cake_onnx.errors import UsageError
-from cake_onnx.graph.channels.sizes import Key, Sizes
-
-Widths = dict[tuple[Key, ...], int]
-"""Items that each group keeps, by the axes they run along."""
+from cake_onnx.graph.channels.sizes import Sizes, Widths
 
 
 def plan_widths(sizes: Sizes, target: int, importance: Mapping[int, float]) -> Widths:
@@ -51,7 +48,7 @@ def plan_widths(sizes: Sizes, target: int, importance: Mapping[int, float]) -> W
         # What went earlier from a group comes back only on top of what went later, or blocks would break.
         if index not in closed and not _give_back(sizes, block, target) and sizes.block is not None:
             closed.add(index)
-    widths = {group.keys: len(sizes.left(group)) for group in sizes.groups}
+    widths = sizes.widths
     _undo(sizes, given)
     return widths
 

@@ -25,6 +25,8 @@ _BELOW_A_BLOCK = 1.5
 
 Key = tuple[str, int]
 """A tensor and one of its axes."""
+Widths = dict[tuple[Key, ...], int]
+"""Items that each group keeps, by the axes they run along."""
 Goal = Literal["parameters", "operations"]
 """What there shall be less of."""
 
@@ -104,6 +106,11 @@ class Sizes:
     def parameters(self) -> int:
         """Numbers that all weights hold now."""
         return sum(math.prod(shape) for shape in self._shape.values())
+
+    @property
+    def widths(self) -> Widths:
+        """How wide each group is now."""
+        return {group.keys: len(self.left(group)) for group in self.groups}
 
     def left(self, group: Group) -> list[int]:
         """Items of a group that are not dropped."""
