@@ -73,9 +73,9 @@ student that loses channels would be compiled again at every notch.
 _THREADS = """\
 The default way in batches of 256 on all cores. A thread that waits for another one which the system has put
 aside waits long: on a busy machine (`load` above the number of cores) two threads were up to 20 times slower
-than one. `cake-onnx` has waiting threads sleep sooner, by `GOMP_SPINCOUNT=10000` unless it is set: 46 instead
-of 95 s beside two other processes on two cores (n = 1). From Python and under Olive set it, or
-`OMP_NUM_THREADS=1`, before torch is loaded.
+than one. `cake-onnx` and `cake-onnx-olive` have waiting threads sleep sooner, by `GOMP_SPINCOUNT=10000`
+unless it is set: 46 instead of 95 s beside two other processes on two cores (n = 1). From Python and under
+`olive run` set it, or `OMP_NUM_THREADS=1`, before torch is loaded.
 """
 _CONVERTED = """\
 The module made of an ONNX file over the network written in torch, published architectures, float32, batches

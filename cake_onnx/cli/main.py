@@ -17,14 +17,12 @@ from cake_onnx.cli.commands import compress, inspect, synthesize, validate
 from cake_onnx.cli.help import ExampleGroup
 from cake_onnx.cli.mistakes import explain
 from cake_onnx.cli.show import note
+from cake_onnx.cli.threads import wait_briefly
 from cake_onnx.errors import CakeError, UsageError
 
 INTERRUPTED = 130
 _PLACE = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """Variables by which `torchrun`, or whoever else starts several processes, tells each where it stands."""
-_PATIENCE = "10000"
-"""How often a thread of GNU OpenMP looks for work before it sleeps. Of itself it does so much longer that two
-threads beside another load wait for each other's turn on the processor and are several times slower."""
 
 
 @click.group(
@@ -43,7 +41,7 @@ for command in (compress, inspect, synthesize, validate):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit with its code."""
-    os.environ.setdefault("GOMP_SPINCOUNT", _PATIENCE)  # read once, when torch is loaded
+    wait_briefly()
     sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cake_onnx.cli.threads import wait_briefly
 from cake_onnx_olive.errors import DistillationError, ending_the_run
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Olive sends telemetry unless it is on a CI machine; its own switch comes after the first message. An
     # empty CI leaves it to Olive.
     os.environ.setdefault("CI", "1")
+    wait_briefly()
     try:
         group.main(list(sys.argv[1:] if arguments is None else arguments), standalone_mode=False)
     except click.exceptions.Exit as exit_:
