@@ -31,6 +31,7 @@ def draw(runs: Sequence[Line], sizes: Sequence[Line]) -> None:
 def _draw_curves(lines: Sequence[Line]) -> None:
     """Accuracy against passes, one picture a data set."""
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import LogLocator
 
     for dataset in ("fmnist", "mnist", "cifar10"):
         figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
@@ -38,15 +39,20 @@ def _draw_curves(lines: Sequence[Line]) -> None:
         for line in lines:
             if line["row"].startswith(dataset):
                 curve = curves.setdefault((line["row"], line["arm"]), {})
-                curve.setdefault(float(line["passes"]), []).append(100 * float(line["accuracy"]))
-        colours = {row: f"C{i}" for i, row in enumerate(dict.fromkeys(row for row, _ in curves))}
+                curve.setdefault(float(line["passes"]) / 1e6, []).append(100 * float(line["accuracy"]))
+        rows = dict.fromkeys(row for row, _ in curves)
+        twenty = plt.get_cmap("tab20").colors
+        colours = dict(zip(rows, (*twenty[::2], *twenty[1::2]), strict=False))  # the strong ones first
         for (row, arm), curve in sorted(curves.items()):
             at = sorted(curve)
             axes.plot(
                 at, [statistics.mean(curve[x]) for x in at],
                 _STYLES[arm], color=colours[row], label=f"{row}, {arm}", markersize=5,
             )  # fmt: skip
-        axes.set(xscale="log", xlabel="teacher passes", ylabel="accuracy on real test images, %")
+        axes.set(xscale="log", xlabel="M teacher passes", ylabel="accuracy on real test images, %")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.minorticks_off()
         if curves:
             axes.legend(fontsize=6, loc="center left", bbox_to_anchor=(1.0, 0.5))
         figure.savefig(PICTURES / f"{dataset}.svg", metadata={"Date": None})
