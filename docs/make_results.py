@@ -148,8 +148,9 @@ asked for anew: what a student sees is moved and mixed first, so none that was s
 """
 _SENSITIVITY = """\
 Each default halved and doubled alone, 50 rounds (0.3 M passes), agreement on the images that no choice looked
-at: `python benchmarks/fidelity/run.py --plan benchmarks/fidelity/sensitivity.plan`. Halved and doubled are seed
-0 on an AMD EPYC, where the defaults gave 92.6; on an Intel Xeon the same seed gave 93.3, so a point says little.
+at: `python benchmarks/fidelity/run.py --plan benchmarks/fidelity/sensitivity.plan`. Halved and doubled are of
+seed 0 on an AMD EPYC, where the defaults gave 92.6; on an Intel Xeon the same seed gave 93.3, so a point says
+little.
 """
 _SCALE = """\
 What it costs to state a range of the input that is off by a factor of 2: 40 rounds, real images from the
