@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,8 +31,10 @@ def draw(runs: Sequence[Line], sizes: Sequence[Line]) -> None:
 
 def _draw_curves(lines: Sequence[Line]) -> None:
     """Accuracy against passes, one picture a data set."""
+    from matplotlib import color_sequences
     from matplotlib import pyplot as plt
-    from matplotlib.ticker import LogLocator
+
+    from cake_onnx.report.plots import mark_decades
 
     for dataset in ("fmnist", "mnist", "cifar10"):
         figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
@@ -41,8 +44,9 @@ def _draw_curves(lines: Sequence[Line]) -> None:
                 curve = curves.setdefault((line["row"], line["arm"]), {})
                 curve.setdefault(float(line["passes"]) / 1e6, []).append(100 * float(line["accuracy"]))
         rows = dict.fromkeys(row for row, _ in curves)
-        twenty = plt.get_cmap("tab20").colors
-        colours = dict(zip(rows, (*twenty[::2], *twenty[1::2]), strict=False))  # the strong ones first
+        twenty = color_sequences["tab20"]
+        strong_first = itertools.cycle((*twenty[::2], *twenty[1::2]))
+        colours = dict(zip(rows, strong_first, strict=False))
         for (row, arm), curve in sorted(curves.items()):
             at = sorted(curve)
             axes.plot(
@@ -50,9 +54,7 @@ def _draw_curves(lines: Sequence[Line]) -> None:
                 _STYLES[arm], color=colours[row], label=f"{row}, {arm}", markersize=5,
             )  # fmt: skip
         axes.set(xscale="log", xlabel="M teacher passes", ylabel="accuracy on real test images, %")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.minorticks_off()
+        mark_decades(axes.xaxis)
         if curves:
             axes.legend(fontsize=6, loc="center left", bbox_to_anchor=(1.0, 0.5))
         figure.savefig(PICTURES / f"{dataset}.svg", metadata={"Date": None})

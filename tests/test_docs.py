@@ -12,6 +12,7 @@ import pytest
 from cake_onnx.cli.main import group
 from cake_onnx.errors import CakeError, RunFailedError, UnsupportedTeacherError, UsageError
 from cake_onnx.workspace import RESULTS
+from docs import result_pictures
 from docs.make_readme import PARTS, fill
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,6 +48,15 @@ def test_the_checks_of_the_generators_pass(name: str) -> None:
 def test_results_are_those_of_the_csv_files() -> None:
     done = subprocess.run([sys.executable, "docs/make_results.py", "--check"], cwd=ROOT, check=False)
     assert done.returncode == 0, "stale: run python docs/make_results.py"
+
+
+def test_more_rows_than_there_are_colours_can_be_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(result_pictures, "PICTURES", tmp_path)
+    run = {"arm": "rounds", "settings": "", "passes": "2000000", "accuracy": "0.9"}
+    result_pictures.draw([run | {"row": f"mnist_{number}/auto/4"} for number in range(25)], [])
+    assert (tmp_path / "mnist.svg").exists()
 
 
 @pytest.mark.parametrize("name", sorted(group.commands))
