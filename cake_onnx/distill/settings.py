@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,9 @@ class Distillation:
         mix_share: Share of a batch that is mixed with another sample of it, by a uniform weight.
         learning_rate: AdamW's, falling to 0 by a cosine over the run.
         weight_decay: AdamW's.
-        temperature: T of the soft labels.
+        temperature: T of the soft labels, at least.
+        sharpest: Most standard deviations of the teacher's logits over T that a student from scratch is
+            taught, see `softened`.
         features: Weight of what the layers read, for a student that is its teacher with fewer channels; it
             falls to 0 over the run.
     """
@@ -29,7 +31,16 @@ class Distillation:
     learning_rate: float = 4e-3
     weight_decay: float = 1e-4
     temperature: float = 1.0
+    sharpest: float = 2.5
     features: float = 1.0
+
+    def softened(self, spread: float) -> Distillation:
+        """The same, with a T at which logits of standard deviation `spread` are no sharper than `sharpest`.
+
+        Some teachers are far surer of what is drawn by procedure than of what they were trained on. Their
+        labels at T = 1 tell the class and hardly more, which is too little for a student that knows nothing.
+        """
+        return replace(self, temperature=max(self.temperature, spread / self.sharpest))
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,6 @@ class Rounds:
         settings = settings or RoundSettings()
         self.features = _features(lesson, settings)
         self.settings = settings_for(lesson, total, settings)
-        self.teaching = _for_rank(self.settings.distillation, ranks)
         self.teacher = lesson.device.wrap(lesson.teacher)
         self.student = lesson.device.wrap(lesson.student)
         self.apprentice: Apprentice = apprentice_for_rounds(
@@ -60,6 +59,7 @@ class Rounds:
         self.bank = self._empty_bank(ranks.share(self.settings.bank))
         self.pool = self._draw_pool(ranks.share(self.settings.pool))
         self.spread = self._spread_of_logits()
+        self.teaching = _for_rank(self._softened(self.settings.distillation), ranks)
 
     def play(self, index: int) -> Point:
         """Round `index`: narrow the student, diffuse a batch to the boundary, bank it, teach the student."""
@@ -176,6 +176,10 @@ class Rounds:
             return prior
         draw = generator(self.lesson.seed, "kinds")
         return suited(prior, self.teacher, asked, self.lesson.device.torch_device, draw)
+
+    def _softened(self, settings: Distillation) -> Distillation:
+        """Softer labels for a student from scratch; one that starts as the teacher gains nothing by them."""
+        return settings if self.lesson.shrink_to is not None else settings.softened(float(self.spread))
 
     def _spread_of_logits(self) -> Tensor:
         variance = logit_spread(label(self.teacher, self.pool.state()["x"][:2000].float())).square()

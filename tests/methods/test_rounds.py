@@ -215,6 +215,20 @@ def test_a_teacher_that_always_says_the_same_is_refused(
         Rounds(lesson, 1, SMALL)
 
 
+@pytest.mark.parametrize("shrink_to", [None, 100])
+@pytest.mark.parametrize("times", [0.1, 20.0])
+def test_labels_of_a_teacher_too_sure_are_softened_for_students_from_scratch(
+    new_lesson: NewLesson, shrink_to: int | None, times: float
+) -> None:
+    lesson = dataclasses.replace(new_lesson(), shrink_to=shrink_to)
+    list(lesson.teacher.parameters())[-2].mul_(times)  # the last layer's weights
+    rounds = Rounds(lesson, 1, SMALL)
+    soft = shrink_to is None and times > 1
+    expected = float(rounds.spread) / SMALL.distillation.sharpest if soft else 1.0
+    assert rounds.teaching.temperature == expected
+    assert expected > 2 or not soft
+
+
 def test_timing_leaves_the_student_alone(new_lesson: NewLesson) -> None:
     lesson = new_lesson()
     before = weights(lesson.student)
