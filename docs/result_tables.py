@@ -125,15 +125,22 @@ def ceilings(lines: Sequence[Line]) -> Table:
 
 
 def families(lines: Sequence[Line]) -> Table:
-    """Teachers of four kinds against students of four kinds, the largest budget of each: accuracy, passes."""
+    """Teachers of four kinds against students of four kinds, the largest budget of each: accuracy, passes.
+
+    A cell that the defaults have not been measured on tells, with a star, what came of labels at T = 1.
+    """
     kinds = ("cnn", "mlp", "resnet", "vit")
     table: Table = [("teacher", *kinds)]
     for teacher in ("mnist_lenet5", "mnist_mlp", "mnist_resnet8", "mnist_vit"):
         cells = []
         for kind in kinds:
             row = f"{teacher}/{kind}/1"
-            these = longest([line for line in lines if line["row"] == row and line["arm"] == "rounds"])
-            cells.append(f"{spread(percent(these, 'accuracy'))}, {passes(these)} M" if these else "missing")
+            ours = [line for line in lines if line["row"] == row and line["arm"] == "rounds"]
+            defaults = longest([line for line in ours if not line["settings"]])
+            these = defaults or longest([line for line in ours if line["variant"] == "labels as they come"])
+            star = "" if defaults else "*"
+            reached = spread(percent(these, "accuracy")) + star if these else ""
+            cells.append(f"{reached}, {passes(these)} M" if these else "missing")
         table.append((teacher, *cells))
     return table
 
