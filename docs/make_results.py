@@ -93,6 +93,12 @@ _MISSES = """\
   luck. Float32 instead of bfloat16 changes nothing that one seed could show (81.9 and 82.6). A small
   generator taught against the student, instead of the pool, reached 66.7% at 0.3 M passes (a prototype, n =
   1).
+- **CAKE at its published number of passes.** `--arms cake --rounds 11008 --rows fmnist_lenet5/half/4`, the
+  512 sets drawn by two processes of one thread, which changes nothing but the time (its `seconds` are the sum
+  of both): 83.0% (n = 1), where 76.5 is published, after 65.7 M passes and 3.6 hours of one core. Why it is
+  above the published number was not looked into; the authors' teacher is another. So with a student of this
+  shape `rounds` gets no further than CAKE does (82.8% at 6.5 M, n = 1; 81.6% at 2 M, n = 3); it needs a tenth
+  of the passes, and 62.2% is what CAKE has at 2 M. On MNIST this was not run.
 - **Fashion-MNIST LeNet-5, grown down.** Met with two seeds, by a tenth. About the same at 0.3, 0.6 and 2 M
   passes, so passes are not what it lacks. Batches of 64 and 128, temperatures of 2 and 4, more prior samples,
   a pool with as many samples of every class and gradients of shifted samples gave nothing (Choices).
@@ -123,16 +129,19 @@ _MISSES = """\
   3 M that are allowed. Teachers which call most pictures an eight (ResNet-8 and ViT) teach others badly.
   Logits of ResNet-8 and of the MLP are spread more over drawn pictures (8.2 and 10.4) than over digits (4.4
   and 6.2); those of LeNet-5 less (2.4 and 6.9). So students from scratch learn from labels softened to a
-  spread of 2.5: at 0.5 M agreement rose from 68.2 to 83.4 for a ViT of the MLP, from 71.3 to 73.8 and from
-  39.2 to 47.0 for a CNN and an MLP of ResNet-8 (n = 1 each). Softer than that, at T = 2, the MLP of LeNet-5
-  was ahead at 0.3 M (70.2 against 64.9, two seeds each; T = 4: 69.0) and hardly at 1 M (83.2 against 81.2, n
-  = 1), half of LeNet-5 level on MNIST (92.8 against 92.9, two seeds each) and behind on Fashion-MNIST (71.7
-  against 74.1, three seeds each). Grown down, the MLP (97.6 against 98.2, two seeds) and ResNet-8 (62.1 at
-  0.1 M, n = 1) gained nothing by it. Strokes as of writing, one to three lines through a smooth walk with
-  corners, scaled to the frame, took the MLP of LeNet-5 from 64.9 to 69.9 at 0.3 M (two seeds each) and from
-  81.2 to 83.7 at 1 M, the MLP of the ViT from 50.5 to 46.4 (n = 1 each), and did nothing for half of LeNet-5
-  on MNIST (93.1 against 92.9, two seeds each) or the ViT grown down (91.6 against 92.7, n = 1). A pool with
-  as many of every class, of 5 pictures each, did not help that one either (92.3, n = 1).
+  spread of 2.5: a ViT of the MLP rose from 68.2 to 83.4 at 0.5 M (T = 4.2) and, with another seed, from 46.7
+  to 55.3 at 0.24 M, an MLP of it from 95.0 to 97.0 at 1 M (n = 1) but at 0.3 M from 84.8 to 84.0 (three seeds
+  each; 87.3 and 84.6 on the other images), a CNN of it from 95.4 to 95.0 at 1 M (n = 1); of ResNet-8 a CNN
+  from 71.3 to 73.8 (T = 3) and an MLP from 39.2 to 47.0 (T = 3) or 38.9 (by the rule), at 0.5 M, n = 1. It is
+  ahead where students are far from their teacher, and nowhere far behind. Softer than that, at T = 2, the MLP
+  of LeNet-5 was ahead at 0.3 M (70.2 against 64.9, two seeds each; T = 4: 69.0) and hardly at 1 M (83.2
+  against 81.2, n = 1), half of LeNet-5 level on MNIST (92.8 against 92.9, two seeds each) and behind on
+  Fashion-MNIST (71.7 against 74.1, three seeds each). Grown down, the MLP (97.6 against 98.2, two seeds) and
+  ResNet-8 (62.1 at 0.1 M, n = 1) gained nothing by it. Strokes as of writing, one to three lines through a
+  smooth walk with corners, scaled to the frame, took the MLP of LeNet-5 from 64.9 to 69.9 at 0.3 M (two seeds
+  each) and from 81.2 to 83.7 at 1 M, the MLP of the ViT from 50.5 to 46.4 (n = 1 each), and did nothing for
+  half of LeNet-5 on MNIST (93.1 against 92.9, two seeds each) or the ViT grown down (91.6 against 92.7, n =
+  1). A pool with as many of every class, of 5 pictures each, did not help that one either (92.3, n = 1).
 - **Where noise is as good.** In few dimensions, and for students of dense layers at 0.3 M passes, boundary
   samples gain nothing that three seeds could show (Ablation, Tables and points)."""
 _DIFFUSION = """\
