@@ -50,6 +50,7 @@ class Rounds:
         settings = settings or RoundSettings()
         self.features = _features(lesson, settings)
         self.settings = settings_for(lesson, total, settings)
+        teaching = _for_rank(self.settings.distillation, ranks)
         self.teacher = lesson.device.wrap(lesson.teacher)
         self.student = lesson.device.wrap(lesson.student)
         self.apprentice: Apprentice = apprentice_for_rounds(
@@ -59,7 +60,7 @@ class Rounds:
         self.bank = self._empty_bank(ranks.share(self.settings.bank))
         self.pool = self._draw_pool(ranks.share(self.settings.pool))
         self.spread = self._spread_of_logits()
-        self.teaching = _for_rank(self._softened(self.settings.distillation), ranks)
+        self.teaching = self._softened(teaching)
 
     def play(self, index: int) -> Point:
         """Round `index`: narrow the student, diffuse a batch to the boundary, bank it, teach the student."""
