@@ -17,8 +17,8 @@ from cake_onnx.graph.prepare import prepare
 from cake_onnx.graph.reference import open_reference
 from cake_onnx.graph.signature import read_signature
 from cake_onnx.graph.trace import trace
+from cake_onnx.methods.fitted import settings_for
 from cake_onnx.methods.lesson import choose_student, prepare_lesson
-from cake_onnx.methods.rounds import settings_for
 from cake_onnx.methods.settings import RoundSettings
 from cake_onnx.methods.training import Lesson
 from cake_onnx.methods.wishes import settle_size

@@ -34,6 +34,10 @@ class Distillation:
     sharpest: float = 2.5
     features: float = 1.0
 
+    def split(self, parts: int) -> Distillation:
+        """The same samples of a round in `parts` times the steps."""
+        return replace(self, steps=self.steps * parts, batch=self.batch // parts)
+
     def softened(self, spread: float) -> Distillation:
         """The same, with a T at which logits of standard deviation `spread` are no sharper than `sharpest`.
 

@@ -16,7 +16,6 @@ from cake_onnx.devices import generator
 from cake_onnx.diffuse import diffuse, draw_wanted
 from cake_onnx.distill import (
     Apprentice,
-    Comparable,
     Distillation,
     Features,
     apprentice_for_rounds,
@@ -25,15 +24,13 @@ from cake_onnx.distill import (
 from cake_onnx.errors import RunFailedError, UsageError
 from cake_onnx.graph.taps import Taps
 from cake_onnx.losses import logit_spread
+from cake_onnx.methods.fitted import compared, settings_for
 from cake_onnx.methods.pool import draw_chosen, label, suited
 from cake_onnx.methods.settings import RoundSettings
 from cake_onnx.methods.sharing import pack
 from cake_onnx.methods.training import Checkpoints, Lesson, NoCheckpoints, Point, Training
 from cake_onnx.priors import ImagePrior, Prior
 from cake_onnx.ranks import Ranks
-
-POOL_OF_A_ROUND = 100
-"""Samples that each round of a short run adds to the size of the pool."""
 
 
 class Rounds:
@@ -244,44 +241,12 @@ def _for_rank(settings: Distillation, ranks: Ranks) -> Distillation:
     return replace(settings, batch=ranks.share(settings.batch))
 
 
-def _compared(lesson: Lesson, settings: RoundSettings) -> Comparable | None:
-    """The student, if it learns what its layers read."""
-    student = lesson.student
-    if settings.distillation.features and isinstance(student, Comparable) and student.kept:
-        return student
-    return None
-
-
 def _features(lesson: Lesson, settings: RoundSettings) -> Features | None:
     """What compares the layers of teacher and student, where the student has those of the teacher."""
-    student = _compared(lesson, settings)
+    student = compared(lesson, settings)
     if student is None:
         return None
     return Features(Taps(lesson.teacher.get_submodule("body"), student.teacher_places), student)
-
-
-def settings_for(lesson: Lesson, total: int, settings: RoundSettings) -> RoundSettings:
-    """What fits the input, the length of the run and the student.
-
-    Large inputs leave room for fewer samples, and a short run needs fewer. The teacher chooses pictures for a
-    student that starts as the teacher and learns from logits alone. Such a start also asks for a lower rate.
-    """
-    numel = math.prod(lesson.shape)
-    pool = max(500, min(settings.pool, settings.pool_elements // numel, POOL_OF_A_ROUND * total))
-    bank = max(1000, min(settings.bank, settings.bank_elements // numel))
-    refresh, candidates = min(settings.refresh, pool // 50), candidates_each(lesson, settings)
-    asked = min(settings.asked, pool) if isinstance(lesson.prior, ImagePrior) else 0
-    settings = replace(settings, pool=pool, bank=bank, refresh=refresh, candidates=candidates, asked=asked)
-    if lesson.shrink_to is None:
-        return settings
-    rate = settings.distillation.learning_rate * settings.narrowing.rate_factor
-    return replace(settings, distillation=replace(settings.distillation, learning_rate=rate))
-
-
-def candidates_each(lesson: Lesson, settings: RoundSettings) -> int:
-    """Pictures drawn for each that the pool takes; 1 where the teacher does not choose."""
-    from_logits = lesson.shrink_to is not None and _compared(lesson, settings) is None
-    return settings.candidates if from_logits and isinstance(lesson.prior, ImagePrior) else 1
 
 
 def _note(curve: list[Point]) -> str:

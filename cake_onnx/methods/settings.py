@@ -49,6 +49,9 @@ class RoundSettings:
         pool_elements: Most numbers in the pool, which shortens it for large inputs.
         bank: Most samples kept.
         bank_elements: Most numbers in the bank.
+        least_steps: Steps of a student from scratch in the whole run, at least: a short run takes smaller
+            batches, see `parts_of_batch`.
+        smallest_batch: Samples of a batch that is not split further.
         diffusion: How samples travel.
         distillation: How the student learns.
         narrowing: How a student that starts as the teacher becomes small.
@@ -65,6 +68,8 @@ class RoundSettings:
     pool_elements: int = 24_000_000
     bank: int = 100_000
     bank_elements: int = 200_000_000
+    least_steps: int = 9000
+    smallest_batch: int = 32
     diffusion: Diffusion = field(default_factory=Diffusion)
     distillation: Distillation = field(default_factory=Distillation)
     narrowing: Narrowing = field(default_factory=Narrowing)

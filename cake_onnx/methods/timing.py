@@ -7,8 +7,9 @@ import time
 from dataclasses import replace
 
 from cake_onnx.devices import generator
+from cake_onnx.methods.fitted import POOL_OF_A_ROUND, candidates_each, parts_of_batch
 from cake_onnx.methods.pool import draw_chosen
-from cake_onnx.methods.rounds import POOL_OF_A_ROUND, Rounds, candidates_each
+from cake_onnx.methods.rounds import Rounds
 from cake_onnx.methods.settings import RoundSettings
 from cake_onnx.methods.training import Lesson
 
@@ -17,6 +18,23 @@ _TIMED_ROUNDS = 3
 
 def rounds_within(lesson: Lesson, minutes: float, settings: RoundSettings | None = None) -> int:
     """How many rounds fit into a time, from timing a few on a copy of the student, which is thrown away.
+
+    The fewer there are, the smaller and the dearer their batches may be, so those of the shortest run are
+    timed first: where rounds are slow nothing else is to be timed.
+    """
+    settings = settings or RoundSettings()
+    parts = parts_of_batch(lesson, 1, settings)
+    while True:
+        teaching = settings.distillation.split(parts)
+        rounds = _rounds_like(lesson, minutes, replace(settings, distillation=teaching, least_steps=0))
+        fitting = parts_of_batch(lesson, rounds, settings)
+        if fitting >= parts:
+            return rounds
+        parts = fitting
+
+
+def _rounds_like(lesson: Lesson, minutes: float, settings: RoundSettings) -> int:
+    """How many rounds of such batches fit.
 
     The first round warms up and is not counted, unless rounds are so slow that timing more would itself
     take a tenth of the time. The prior's pool is as large as the rounds are many, up to a size.
@@ -32,9 +50,9 @@ def rounds_within(lesson: Lesson, minutes: float, settings: RoundSettings | None
     return max(1, int(60 * minutes / (sum(counted) / len(counted) + _pool_seconds(lesson, trial, settings))))
 
 
-def _pool_seconds(lesson: Lesson, trial: Rounds, settings: RoundSettings | None) -> float:
+def _pool_seconds(lesson: Lesson, trial: Rounds, settings: RoundSettings) -> float:
     """What a round adds to the pool at the start, and renews where that is dearer than in the trial."""
-    candidates = candidates_each(lesson, settings or RoundSettings())
+    candidates = candidates_each(lesson, settings)
     count, draw = lesson.ranks.share(POOL_OF_A_ROUND), generator(lesson.seed, "timing")
     start = time.perf_counter()
     draw_chosen(trial.prior, trial.teacher, count, candidates, lesson.device.torch_device, draw)

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+
+from cake_onnx.methods import timing
+from cake_onnx.methods.fitted import settings_for
+from cake_onnx.methods.settings import RoundSettings
+from cake_onnx.methods.training import Lesson
+from cake_onnx.ranks import Ranks
+
+NewLesson = Callable[..., Lesson]
+
+
+@pytest.mark.parametrize(
+    ("rounds", "steps", "batch"), [(1, 240, 32), (37, 240, 32), (75, 120, 64), (150, 60, 128), (300, 30, 256)]
+)
+def test_a_short_run_from_scratch_takes_smaller_batches(
+    new_lesson: NewLesson, rounds: int, steps: int, batch: int
+) -> None:
+    defaults = RoundSettings()
+    fitted = settings_for(new_lesson(), rounds, defaults)
+    assert (fitted.distillation.steps, fitted.distillation.batch) == (steps, batch)
+    assert fitted.passes == defaults.passes
+
+
+def test_every_rank_has_a_sample_of_a_small_batch(new_lesson: NewLesson) -> None:
+    lesson = dataclasses.replace(new_lesson(), ranks=Ranks(0, 100))
+    assert settings_for(lesson, 1, RoundSettings()).distillation.batch == 128
+
+
+def test_a_student_that_starts_as_the_teacher_takes_whole_batches(new_lesson: NewLesson) -> None:
+    lesson = dataclasses.replace(new_lesson(), shrink_to=100)
+    fitted = settings_for(lesson, 1, RoundSettings()).distillation
+    assert (fitted.steps, fitted.batch) == (30, 256)
+
+
+def test_the_batches_that_are_timed_are_those_of_the_run(
+    new_lesson: NewLesson, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    within, timed = {32: 100, 64: 170, 128: 200, 256: 210}, []
+
+    def rounds(lesson: Lesson, minutes: float, settings: RoundSettings) -> int:
+        timed.append(settings.distillation.batch)
+        return within[timed[-1]]
+
+    monkeypatch.setattr(timing, "_rounds_like", rounds)
+    assert timing.rounds_within(new_lesson(), 1.0) == 200
+    assert timed == [32, 64, 128]
