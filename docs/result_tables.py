@@ -15,6 +15,8 @@ ARMS = {
     "cake": "CAKE",
     "lake": "LAKE",
 }
+EARLIER = ("whole batches", "labels as they come, whole batches")
+"""Defaults of before, newest first: batches of 256 however short the run, and T = 1 from scratch."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def ceilings(lines: Sequence[Line]) -> Table:
 def families(lines: Sequence[Line]) -> Table:
     """Teachers of four kinds against students of four kinds, the largest budget of each: accuracy, passes.
 
-    A cell that the defaults have not been measured on tells, with a star, what came of labels at T = 1.
+    A cell that the defaults have not been measured on tells, with a star, what came of earlier ones.
     """
     kinds = ("cnn", "mlp", "resnet", "vit")
     table: Table = [("teacher", *kinds)]
@@ -136,9 +138,11 @@ def families(lines: Sequence[Line]) -> Table:
         for kind in kinds:
             row = f"{teacher}/{kind}/1"
             ours = [line for line in lines if line["row"] == row and line["arm"] == "rounds"]
-            defaults = longest([line for line in ours if not line["settings"]])
-            these = defaults or longest([line for line in ours if line["variant"] == "labels as they come"])
-            star = "" if defaults else "*"
+            each = {
+                name: longest([line for line in ours if line["variant"] == name]) for name in ("", *EARLIER)
+            }
+            these = next(filter(None, each.values()), [])
+            star = "" if each[""] else "*"
             reached = spread(percent(these, "accuracy")) + star if these else ""
             cells.append(f"{reached}, {passes(these)} M" if these else "missing")
         table.append((teacher, *cells))
