@@ -138,11 +138,9 @@ def families(lines: Sequence[Line]) -> Table:
         for kind in kinds:
             row = f"{teacher}/{kind}/1"
             ours = [line for line in lines if line["row"] == row and line["arm"] == "rounds"]
-            each = {
-                name: longest([line for line in ours if line["variant"] == name]) for name in ("", *EARLIER)
-            }
-            these = next(filter(None, each.values()), [])
-            star = "" if each[""] else "*"
+            each = (longest([line for line in ours if line["variant"] == name]) for name in ("", *EARLIER))
+            these = next(filter(None, each), [])
+            star = "*" if these and these[0]["variant"] else ""
             reached = spread(percent(these, "accuracy")) + star if these else ""
             cells.append(f"{reached}, {passes(these)} M" if these else "missing")
         table.append((teacher, *cells))

@@ -23,23 +23,24 @@ def rounds_within(lesson: Lesson, minutes: float, settings: RoundSettings | None
     timed first: where rounds are slow nothing else is to be timed.
     """
     settings = settings or RoundSettings()
+    trial = Rounds(_with_copied_student(lesson), 1, replace(settings, least_steps=0))
+    whole, pool = trial.teaching, _pool_seconds(lesson, trial, settings)
     parts = parts_of_batch(lesson, 1, settings)
     while True:
-        teaching = settings.distillation.split(parts)
-        rounds = _rounds_like(lesson, minutes, replace(settings, distillation=teaching, least_steps=0))
+        trial.teaching = whole.split(parts)
+        rounds = max(1, int(60 * minutes / (_round_seconds(lesson, trial, minutes) + pool)))
         fitting = parts_of_batch(lesson, rounds, settings)
         if fitting >= parts:
             return rounds
         parts = fitting
 
 
-def _rounds_like(lesson: Lesson, minutes: float, settings: RoundSettings) -> int:
-    """How many rounds of such batches fit.
+def _round_seconds(lesson: Lesson, trial: Rounds, minutes: float) -> float:
+    """What a round takes, on average.
 
-    The first round warms up and is not counted, unless rounds are so slow that timing more would itself
-    take a tenth of the time. The prior's pool is as large as the rounds are many, up to a size.
+    The first one warms up and is not counted, unless rounds are so slow that timing more would itself take a
+    tenth of the time.
     """
-    trial = Rounds(_with_copied_student(lesson), 1, settings)
     seconds: list[float] = []
     while len(seconds) <= _TIMED_ROUNDS and (not seconds or seconds[-1] < 6 * minutes):
         start = time.perf_counter()
@@ -47,11 +48,14 @@ def _rounds_like(lesson: Lesson, minutes: float, settings: RoundSettings) -> int
         # All ranks go by one clock, or they would not end together.
         seconds.append(_of_first(lesson, time.perf_counter() - start))
     counted = seconds[1:] or seconds
-    return max(1, int(60 * minutes / (sum(counted) / len(counted) + _pool_seconds(lesson, trial, settings))))
+    return sum(counted) / len(counted)
 
 
 def _pool_seconds(lesson: Lesson, trial: Rounds, settings: RoundSettings) -> float:
-    """What a round adds to the pool at the start, and renews where that is dearer than in the trial."""
+    """What a round adds to the pool at the start, and renews where that is dearer than in the trial.
+
+    The prior's pool is as large as the rounds are many, up to a size.
+    """
     candidates = candidates_each(lesson, settings)
     count, draw = lesson.ranks.share(POOL_OF_A_ROUND), generator(lesson.seed, "timing")
     start = time.perf_counter()

@@ -7,6 +7,7 @@ import pytest
 
 from cake_onnx.methods import timing
 from cake_onnx.methods.fitted import settings_for
+from cake_onnx.methods.rounds import Rounds
 from cake_onnx.methods.settings import RoundSettings
 from cake_onnx.methods.training import Lesson
 from cake_onnx.ranks import Ranks
@@ -42,10 +43,11 @@ def test_the_batches_that_are_timed_are_those_of_the_run(
 ) -> None:
     within, timed = {32: 100, 64: 170, 128: 200, 256: 210}, []
 
-    def rounds(lesson: Lesson, minutes: float, settings: RoundSettings) -> int:
-        timed.append(settings.distillation.batch)
-        return within[timed[-1]]
+    def seconds(lesson: Lesson, trial: Rounds, minutes: float) -> float:
+        timed.append(trial.teaching.batch)
+        return 60 * minutes / (within[timed[-1]] + 0.5)
 
-    monkeypatch.setattr(timing, "_rounds_like", rounds)
+    monkeypatch.setattr(timing, "_pool_seconds", lambda *given: 0.0)
+    monkeypatch.setattr(timing, "_round_seconds", seconds)
     assert timing.rounds_within(new_lesson(), 1.0) == 200
     assert timed == [32, 64, 128]
