@@ -178,8 +178,9 @@ their batches, some of them of before labels were softened.
 """
 _WAYS = """\
 `python benchmarks/student/ways.py`: the same teacher made as small in several ways, at equal passes. Students
-from scratch learn from logits alone, at twice the rate. On noise or procedural images alone there is more
-teaching in the passes that diffusion would take. Accuracy and agreement on the whole test set.
+from scratch learn from logits alone, at twice the rate and in smaller batches (Steps). On noise or procedural
+images alone there is more teaching in the passes that diffusion would take. Accuracy and agreement on the
+whole test set.
 """
 _TABLES = """\
 In low dimensions noise is hard to beat.
