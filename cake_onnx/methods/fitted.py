@@ -19,7 +19,7 @@ def settings_for(lesson: Lesson, total: int, settings: RoundSettings) -> RoundSe
 
     Large inputs leave room for fewer samples, and a short run needs fewer. The teacher chooses pictures for a
     student that starts as the teacher and learns from logits alone. Such a start also asks for a lower rate;
-    a start from scratch asks for many steps.
+    a start from scratch asks for more steps.
     """
     numel = math.prod(lesson.shape)
     pool = max(500, min(settings.pool, settings.pool_elements // numel, POOL_OF_A_ROUND * total))
@@ -38,14 +38,13 @@ def settings_for(lesson: Lesson, total: int, settings: RoundSettings) -> RoundSe
 def parts_of_batch(lesson: Lesson, total: int, settings: RoundSettings) -> int:
     """Into how many batches one is split, 1, 2, 4 and so on, so that a run has `least_steps`.
 
-    A student from scratch lacks steps before it lacks samples: in short runs, many small batches teach it
-    more than few large ones of the same samples. In long runs they teach it no more, or less.
+    A student lacks steps before it lacks samples, most of all from scratch: in short runs, many small batches
+    teach it more than few large ones of the same samples. In long runs they teach it no more, or less.
     """
-    if lesson.shrink_to is not None:
-        return 1
+    least = (settings if lesson.shrink_to is None else settings.narrowing).least_steps
     steps, batch = total * settings.distillation.steps, settings.distillation.batch
     most, parts = batch // max(settings.smallest_batch, lesson.ranks.count), 1
-    while parts * steps < settings.least_steps and 2 * parts <= most:
+    while parts * steps < least and 2 * parts <= most:
         parts *= 2
     return parts
 

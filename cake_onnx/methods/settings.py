@@ -17,12 +17,14 @@ class Narrowing:
         share: Part of the run, from its start, in which channels go.
         notches: Times at which some of them go, evenly spread.
         rate_factor: Learning rate over that of a student that starts from scratch.
+        least_steps: Steps in the whole run, at least, as `RoundSettings.least_steps` from scratch.
         samples: Samples on which channels are weighed, half from the pool and half from the bank.
     """
 
     share: float = 0.5
     notches: int = 40
     rate_factor: float = 0.5
+    least_steps: int = 1500
     samples: int = 256
 
     def notches_by(self, done: float) -> int:

@@ -32,10 +32,16 @@ def test_every_rank_has_a_sample_of_a_small_batch(new_lesson: NewLesson) -> None
     assert settings_for(lesson, 1, RoundSettings()).distillation.batch == 128
 
 
-def test_a_student_that_starts_as_the_teacher_takes_whole_batches(new_lesson: NewLesson) -> None:
+@pytest.mark.parametrize(
+    ("rounds", "steps", "batch"),
+    [(6, 240, 32), (12, 240, 32), (13, 120, 64), (24, 120, 64), (25, 60, 128), (50, 30, 256)],
+)
+def test_a_student_that_starts_as_the_teacher_needs_fewer_steps(
+    new_lesson: NewLesson, rounds: int, steps: int, batch: int
+) -> None:
     lesson = dataclasses.replace(new_lesson(), shrink_to=100)
-    fitted = settings_for(lesson, 1, RoundSettings()).distillation
-    assert (fitted.steps, fitted.batch) == (30, 256)
+    fitted = settings_for(lesson, rounds, RoundSettings()).distillation
+    assert (fitted.steps, fitted.batch) == (steps, batch)
 
 
 def test_the_batches_that_are_timed_are_those_of_the_run(
