@@ -24,7 +24,7 @@ class Narrowing:
     share: float = 0.5
     notches: int = 40
     rate_factor: float = 0.5
-    least_steps: int = 1500
+    least_steps: int = 2400
     samples: int = 256
 
     def notches_by(self, done: float) -> int:
