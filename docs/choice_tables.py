@@ -15,8 +15,13 @@ FEWER = {
     "no-strokes": "strokes in the prior",
 }
 ABLATED = ("fmnist_lenet5/auto/4", "mnist_mlp/auto/4")
-UNCHOSEN = "pool as it comes"
-"""Pictures that the teacher did not choose: `candidates=1`, the default when most of it was measured."""
+BASES = {
+    "pool as it comes, whole batches": "the defaults of before, pool as it comes",
+    "whole batches": "the defaults of before: whole batches",
+    "": "nothing: the defaults",
+}
+"""What is changed alone: variants' ends, the longest first, and how a base is told. Of before are batches of
+256 however short the run, and pictures that the teacher did not choose (`candidates=1`)."""
 _SCORE = "agreement_rest"
 
 
@@ -24,12 +29,12 @@ def ablation(lines: Sequence[Line]) -> Table:
     """What becomes of the agreement when one thing is left out or added, 50 rounds."""
     table: Table = [("row", "changed", "agreement", "beside the row's first", "n", "beyond the spread")]
     here = [line for line in lines if int(line["rounds"]) == 50]
-    for row, base in itertools.product(ABLATED, ("", UNCHOSEN)):
+    for row, base in itertools.product(ABLATED, BASES):
         ours = [line for line in here if line["row"] == row and _base(line) == base]
         whole = percent([line for line in ours if line["arm"] == "rounds" and not _variant(line)], _SCORE)
-        if not whole:
+        if not whole or not any(map(_change, ours)):
             continue
-        table.append((row, base or "nothing: the defaults", spread(whole), "", str(len(whole)), ""))
+        table.append((row, BASES[base], spread(whole), "", str(len(whole)), ""))
         for change in dict.fromkeys(filter(None, map(_change, ours))):
             values = percent([line for line in ours if _change(line) == change], _SCORE)
             apart = max(values) < min(whole) or min(values) > max(whole)
@@ -42,12 +47,12 @@ def ablation(lines: Sequence[Line]) -> Table:
 
 
 def _base(line: Line) -> str:
-    """What an ablation starts from: the defaults, or the pool as it comes."""
-    return UNCHOSEN if line["variant"].endswith(UNCHOSEN) else ""
+    """What else a run differs in from the defaults: the end of its variant."""
+    return next(base for base in BASES if line["variant"].endswith(base))
 
 
 def _variant(line: Line) -> str:
-    return line["variant"].removesuffix(UNCHOSEN).removesuffix(", ")
+    return line["variant"].removesuffix(_base(line)).removesuffix(", ")
 
 
 def _change(line: Line) -> str:
@@ -62,20 +67,24 @@ def sensitivity(lines: Sequence[Line]) -> Table:
     """Agreement with each default halved and doubled, 50 rounds."""
     table: Table = [("row", "default", "halved", "as it is", "doubled", "n")]
     here = [line for line in lines if int(line["rounds"]) == 50 and line["arm"] == "rounds"]
-    varied = dict.fromkeys((line["row"], _varied(line)) for line in here if _varied(line))
-    for row, name in sorted(varied):
+    varied = dict.fromkeys((line["row"], _varied(line), _base(line)) for line in here if _varied(line))
+    for row, name, base in sorted(varied):
         cells = []
         for variant in (f"half of {name}", "", f"twice of {name}"):
-            these = [line for line in here if (line["row"], line["variant"]) == (row, variant)]
+            these = [
+                line for line in here
+                if (line["row"], _variant(line), _base(line)) == (row, variant, base)
+            ]  # fmt: skip
             cells.append((spread(percent(these, "agreement_rest")) if these else "-", len(these)))
         count = ", ".join(str(n) for _, n in cells)
-        table.append((row, name, *(words for words, _ in cells), count))
+        star = "*" if base else ""
+        table.append((row, f"{name}{star}", *(words for words, _ in cells), count))
     return table
 
 
 def _varied(line: Line) -> str:
     """Name of the default that a run halves or doubles."""
-    times, _, name = line["variant"].partition(" of ")
+    times, _, name = _variant(line).partition(" of ")
     return name if times in ("half", "twice") else ""
 
 

@@ -16,7 +16,7 @@ ARMS = {
     "lake": "LAKE",
 }
 EARLIER = ("whole batches", "labels as they come, whole batches")
-"""Defaults of before, newest first: batches of 256 however short the run, and T = 1 from scratch."""
+"""Defaults of before, newest first: batches of 256 however short the run; T = 1 from scratch as well."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,15 @@ TARGETS = (
 
 
 def targets(lines: Sequence[Line]) -> Table:
-    """The best budget within each target's; missing where nothing was measured."""
+    """The best budget within each target's; missing where nothing was measured.
+
+    A row that the defaults have not been measured on tells, with a star, what came of earlier ones.
+    """
     table: Table = [
         ("row", "target", "within M passes", "reached, mean (least to most)", "n", "M passes", "beside it")
     ]
     for target in TARGETS:
-        these = longest(
+        these, star = _newest(
             [
                 line
                 for line in lines
@@ -76,7 +79,8 @@ def targets(lines: Sequence[Line]) -> Table:
             continue
         values = percent(these, "accuracy")
         met = "met" if statistics.mean(values) >= least else "not met"
-        table.append((*start, f"{spread(values)}, {met}", str(len(these)), passes(these), target.beside))
+        reached = f"{spread(values)}{star}, {met}"
+        table.append((*start, reached, str(len(these)), passes(these), target.beside))
     return table
 
 
@@ -85,7 +89,7 @@ def _least(target: Target, reached: Sequence[Line], lines: Sequence[Line]) -> fl
     if not isinstance(target.least, str):
         return target.least
     rounds = int(reached[0]["rounds"]) if reached else 0
-    twin = runs_of(lines, target.least, rounds, "rounds")
+    twin, _ = _newest(runs_of(lines, target.least, rounds, "rounds"))
     return statistics.mean(percent(twin, "accuracy")) - 0.5 if twin else None
 
 
@@ -138,13 +142,18 @@ def families(lines: Sequence[Line]) -> Table:
         for kind in kinds:
             row = f"{teacher}/{kind}/1"
             ours = [line for line in lines if line["row"] == row and line["arm"] == "rounds"]
-            each = (longest([line for line in ours if line["variant"] == name]) for name in ("", *EARLIER))
-            these = next(filter(None, each), [])
-            star = "*" if these and these[0]["variant"] else ""
+            these, star = _newest(ours)
             reached = spread(percent(these, "accuracy")) + star if these else ""
             cells.append(f"{reached}, {passes(these)} M" if these else "missing")
         table.append((teacher, *cells))
     return table
+
+
+def _newest(lines: Sequence[Line]) -> tuple[list[Line], str]:
+    """Those of the largest budget that the defaults were measured on, or else earlier ones, with a star."""
+    each = (longest([line for line in lines if line["variant"] == name]) for name in ("", *EARLIER))
+    these = next(filter(None, each), [])
+    return these, "*" if these and these[0]["variant"] else ""
 
 
 def every(lines: Sequence[Line]) -> Table:

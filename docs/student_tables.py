@@ -25,16 +25,25 @@ def ways(lines: Sequence[Line]) -> Table:
     keys = dict.fromkeys((line["teacher"], line["compression"], int(line["rounds"])) for line in lines)
     for key in sorted(keys):
         here = [line for line in lines if (line["teacher"], line["compression"], int(line["rounds"])) == key]
-        for way, where in dict.fromkeys((way, where_run(line)) for way in WAYS for line in here):
-            these = [line for line in here if line["way"] == way and where_run(line) == where]
+        for way, star, where in dict.fromkeys(
+            (way, _star(line), where_run(line)) for way in WAYS for line in here
+        ):
+            these = [
+                line for line in here if (line["way"], _star(line), where_run(line)) == (way, star, where)
+            ]
             if these:
                 first = min(these, key=lambda line: int(line["seed"]))
                 table.append((
-                    key[0], WAYS[way], passes(these), spread(percent(these, "accuracy")),
+                    key[0], WAYS[way] + star, passes(these), spread(percent(these, "accuracy")),
                     spread(percent(these, "agreement")), str(len(these)),
                     f"{int(first['parameters_student']):,}", first["widths"].replace(" ", "-"), where,
                 ))  # fmt: skip
     return table
+
+
+def _star(line: Line) -> str:
+    """For what was measured before short runs of students grown down split their batches."""
+    return "*" if "narrowing.least_steps=0" in line["settings"] else ""
 
 
 def sizes(lines: Iterable[Line]) -> Table:
@@ -55,7 +64,7 @@ def sizes(lines: Iterable[Line]) -> Table:
     for line in sorted(lines, key=lambda line: (line["teacher"], float(line["compression"]))):
         faster = ", ".join(f"{float(line[key]):.1f}x" for key in ("latency_ratio_1", "latency_ratio_64"))
         table.append((
-            line["teacher"], f"{line['compression']}x",
+            line["teacher"], f"{line['compression']}x{_star(line)}",
             f"{int(line['parameters_teacher']):,} → {int(line['parameters_student']):,}",
             f"{int(line['bytes_teacher']) / 1e3:.0f} → {int(line['bytes_student']) / 1e3:.0f} kB",
             f"{100 * float(line['agreement']):.1f}",

@@ -33,8 +33,8 @@ RESULTS = Path(__file__).parents[1] / "results" / "student_sizes.csv"
 COLUMNS = (
     "teacher", "compression", "rounds", "seed", "passes", "seconds", "student", "parameters_teacher",
     "parameters_student", "bytes_teacher", "bytes_student", "latency_ratio_1", "latency_ratio_64",
-    "agreement", "accuracy_teacher", "accuracy", "n", "widths", "why", "processor", "cores", "torch",
-    "cake_onnx",
+    "agreement", "accuracy_teacher", "accuracy", "n", "widths", "why", "settings", "processor", "cores",
+    "torch", "cake_onnx",
 )  # fmt: skip
 _TURNS = 7
 _BATCHES = (1, 64)
@@ -67,7 +67,7 @@ def _measured(taught: Taught) -> dict[str, Any]:
         "agreement": round(float(np.mean(taught.wanted == taught.given)), 4),
         "accuracy_teacher": round(float(np.mean(taught.wanted == taught.y)), 4),
         "accuracy": round(float(np.mean(taught.given == taught.y)), 4), "n": len(taught.y),
-        "widths": _widths(taught), "why": taught.student.reason, **machine(),
+        "widths": _widths(taught), "why": taught.student.reason, "settings": "", **machine(),
     }  # fmt: skip
 
 
