@@ -165,9 +165,9 @@ _MISSES = """\
   (92.3, of 91.1 to 93.0, and 93.4, of 89.5 to 95.5, three seeds each). Batches of 64 are no better there for
   the MNIST ResNet-8 (96.1, n = 1), worse for LeNet-5 (92.3, two seeds), as are 128 for the ViT at 0.7 M (94.0
   instead of 95.5, n = 1), and better for the CIFAR-10 ResNet-8: 60.4 instead of 53.6, and at 0.18 M 56.8,
-  with 32 51.8, with 128 49.8, with 256 48.8 (n = 1 each). Runs of less than 0.48 M passes that were measured
-  before are marked `whole batches`, or with a star; numbers in the text that are of these are kept where they
-  compare one such run with another.
+  with 32 51.8, with 128 49.8, with 256 48.8 (n = 1 each); at 0.9 M still 67.0 instead of 61.9 (256, on a GPU,
+  n = 1 each). Runs of less than 0.48 M passes that were measured before are marked `whole batches`, or with a
+  star; numbers in the text that are of these are kept where they compare one such run with another.
 - **Gradients of the teacher.** To compare input gradients of random mixtures of logits as well (Jacobian
   matching, Srinivas and Fleuret, 2018), as they are or pooled, doubles the passes of a label. An MLP of
   LeNet-5 reached 64.0 at most with it at 0.3 M, against 63.8; half of the Fashion-MNIST LeNet-5 71.0 against
