@@ -16,14 +16,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "fidelity"))
 
-from job import Job, Taught, parameters, teach
+from job import Job, Taught, measured, teach
 from ledger import append, rows
-from machine import machine
 
 from cake_onnx.graph.latency import latency_ratios
 from cake_onnx.graph.runtime import open_session
@@ -54,20 +51,16 @@ def main() -> None:
                     options.teachers, options.data, entries[name], "auto", float(compression),
                 )  # fmt: skip
                 key = dict(zip(COLUMNS, (name, compression, options.rounds, options.seed), strict=False))
-                append(options.results, COLUMNS, key | _measured(teach(job)))
+                append(options.results, COLUMNS, key | _measured(job, teach(job)))
 
 
-def _measured(taught: Taught) -> dict[str, Any]:
-    ratios = _latency_ratios(taught)
+def _measured(job: Job, taught: Taught) -> dict[str, Any]:
+    of_a_job, ratios = measured(job, taught), _latency_ratios(taught)
     return {
-        "passes": taught.passes, "seconds": round(taught.seconds, 1), "student": taught.student.family,
-        "parameters_teacher": taught.teacher.parameters, "parameters_student": parameters(taught.student),
+        **{column: of_a_job[column] for column in COLUMNS if column in of_a_job},
         "bytes_teacher": taught.teacher.file.bytes, "bytes_student": len(taught.model),
         **{f"latency_ratio_{batch}": ratio for batch, ratio in ratios.items()},
-        "agreement": round(float(np.mean(taught.wanted == taught.given)), 4),
-        "accuracy_teacher": round(float(np.mean(taught.wanted == taught.y)), 4),
-        "accuracy": round(float(np.mean(taught.given == taught.y)), 4), "n": len(taught.y),
-        "widths": _widths(taught), "why": taught.student.reason, "settings": "", **machine(),
+        "widths": _widths(taught), "why": taught.student.reason,
     }  # fmt: skip
 
 
