@@ -152,6 +152,20 @@ def test_the_rate_of_the_rounds_falls_to_zero_by_a_cosine() -> None:
     assert rates == pytest.approx(cosine)
 
 
+def test_rates_in_units_of_the_weights_move_each_by_the_same_part() -> None:
+    """AdamW's first step moves everything by its rate: here 1% of the root mean square, of 0.1 for biases."""
+    student, x = mlp(1, 5), PRIOR.draw(50, generator(0))
+    with torch.no_grad():
+        next(student.parameters()).mul_(30)
+    apprentice = apprentice_for_rounds(student, student, Distillation(relative=True, weight_decay=0.0))
+    before = [weight.detach().clone() for weight in student.parameters()]
+    with apprentice.training(seed=0):
+        apprentice.learn(x, teacher()(x), 0.01)
+    for weight, old in zip(student.parameters(), before, strict=True):
+        size = float(old.square().mean().sqrt()) if old.dim() > 1 else 0.1
+        assert float((weight.detach() - old).abs().max()) == pytest.approx(0.01 * size, rel=1e-3)
+
+
 def test_loss_and_agreement_are_those_before_the_step() -> None:
     student, x = mlp(1, 5), PRIOR.draw(50, generator(0))
     labels, before = teacher()(x), student(x).detach()

@@ -19,6 +19,8 @@ Logits = Callable[[Tensor], Tensor]
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 """What AdamW remembers of every weight."""
+_SIZE_OF_VECTORS = 0.1
+"""What biases and scales are taken to measure: a bias may be 0, or as large as what it is added to."""
 
 
 @runtime_checkable
@@ -39,8 +41,12 @@ class Shrinking(Protocol):
         progress: float,
         importance: Mapping[int, float],
         moments: Sequence[Mapping[str, Tensor]],
+        x: Tensor | None,
     ) -> list[dict[str, Tensor]]:
-        """Go `progress` of the way to `target` parameters; `moments` are cut as the weights are."""
+        """Go `progress` of the way to `target` parameters; `moments` are cut as the weights are.
+
+        On samples `x`, `(B, *shape)`, what stays makes up for what goes.
+        """
         ...
 
     def graph_bytes(self) -> bytes:
@@ -60,15 +66,22 @@ class Apprentice:
         optimiser: Over the parameters of `module`.
         run: The module in the precision of the device.
         ranks: Those that teach copies of the module, and average what they learn at every step.
+        relative: Whether rates are in units of the root mean square of each weight, of 0.1 for biases.
     """
 
     def __init__(
-        self, module: nn.Module, optimiser: torch.optim.Optimizer, run: Logits, ranks: Ranks | None = None
+        self,
+        module: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        run: Logits,
+        ranks: Ranks | None = None,
+        relative: bool = False,
     ) -> None:
         self.ranks = ranks or Ranks()
         self.module = module
         self.optimiser = optimiser
         self.run = run
+        self.relative = relative
 
     @contextmanager
     def training(self, seed: int) -> Iterator[None]:
@@ -80,6 +93,8 @@ class Apprentice:
         with torch.random.fork_rng(devices=list(places)):
             torch.manual_seed(seed)
             self.module.train()
+            if self.relative:
+                self._measure_weights()
             try:
                 yield
             finally:
@@ -109,7 +124,7 @@ class Apprentice:
             scalars that wait where the student is, since reading them would make a GPU idle (`means` does).
         """
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("size", 1.0)
             if momentum is not None:
                 group["momentum"] = momentum
         logits = self.run(x)
@@ -122,6 +137,14 @@ class Apprentice:
         self.ranks.average([loss, agreement, *self._gradients()], weight=len(x))
         self.optimiser.step()
         return loss, agreement
+
+    def _measure_weights(self) -> None:
+        """Note how large the weights are, once a round: a run that goes on from there finds them alike."""
+        groups = self.optimiser.param_groups
+        weights = [weight.detach() for group in groups for weight in group["params"]]
+        sizes = torch.stack([weight.square().mean().sqrt() for weight in weights]).tolist()
+        for group, weight, size in zip(groups, weights, sizes, strict=True):
+            group["size"] = size if weight.dim() > 1 else _SIZE_OF_VECTORS
 
     def _gradients(self) -> list[Tensor]:
         weights = (weight for group in self.optimiser.param_groups for weight in group["params"])
@@ -139,13 +162,16 @@ class Apprentice:
         self.ranks.average([worth], weight=len(x))
         return dict(zip(importance, worth.tolist(), strict=True))
 
-    def shrink(self, target: int, progress: float, importance: Mapping[int, float]) -> None:
+    def shrink(
+        self, target: int, progress: float, importance: Mapping[int, float], x: Tensor | None = None
+    ) -> None:
         """Narrow the student; the optimiser keeps what it knows of what is left.
 
         Args:
             target: Parameters at the end, at most.
             progress: Share of the way there that shall be behind us afterwards, (0, 1].
             importance: As `weigh` gave it.
+            x: Samples `(B, *shape)` on which what stays makes up for what goes.
 
         Raises:
             UsageError: It cannot be that small.
@@ -156,7 +182,7 @@ class Apprentice:
         moments = (
             [{name: slots[slot] for name, slots in known.items()} for slot in _MOMENTS] if learnt else []
         )
-        cut = student.shrink(target, progress, importance, moments)
+        cut = student.shrink(target, progress, importance, moments, x)
         self._take_new_weights()
         if learnt:
             step = next(iter(known.values()))["step"]
@@ -174,9 +200,7 @@ class Apprentice:
         """Let the optimiser work on the weights that the student has now; it forgets the others."""
         self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         group = self.optimiser.param_groups[0]
-        self.optimiser = torch.optim.AdamW(
-            self.module.parameters(), lr=group["lr"], weight_decay=group["weight_decay"]
-        )
+        self.optimiser = _adamw(self.module, group["lr"], group["weight_decay"], self.relative)
 
     def state(self) -> dict[str, Tensor]:
         """Weights and optimiser state as flat tensors, for a checkpoint."""
@@ -234,10 +258,15 @@ def apprentice_for_rounds(
     module: nn.Module, run: Logits, settings: Distillation, ranks: Ranks | None = None
 ) -> Apprentice:
     """AdamW on all parameters of `module`."""
-    optimiser = torch.optim.AdamW(
-        module.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-    )
-    return Apprentice(module, optimiser, run, ranks)
+    optimiser = _adamw(module, settings.learning_rate, settings.weight_decay, settings.relative)
+    return Apprentice(module, optimiser, run, ranks, settings.relative)
+
+
+def _adamw(module: nn.Module, rate: float, decay: float, relative: bool) -> torch.optim.AdamW:
+    """AdamW; where rates are relative every weight has a group, and with it a rate, of its own."""
+    weights = list(module.parameters())
+    groups = [{"params": [weight]} for weight in weights] if relative else weights
+    return torch.optim.AdamW(groups, lr=rate, weight_decay=decay)
 
 
 def apprentice_as_published(module: nn.Module, run: Logits, settings: PublishedDistillation) -> Apprentice:

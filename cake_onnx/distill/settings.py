@@ -16,6 +16,8 @@ class Distillation:
         prior_share: Share of a batch that comes from the prior's pool; the rest comes from the bank.
         mix_share: Share of a batch that is mixed with another sample of it, by a uniform weight.
         learning_rate: AdamW's, falling to 0 by a cosine over the run.
+        relative: Whether that rate is in units of the root mean square of each weight, measured every round;
+            of 0.1 for biases and scales.
         weight_decay: AdamW's.
         temperature: T of the soft labels, at least.
         sharpest: Most standard deviations of the teacher's logits over T that a student from scratch is
@@ -29,6 +31,7 @@ class Distillation:
     prior_share: float = 0.6
     mix_share: float = 0.3
     learning_rate: float = 4e-3
+    relative: bool = False
     weight_decay: float = 1e-4
     temperature: float = 1.0
     sharpest: float = 2.5

@@ -18,20 +18,22 @@ def settings_for(lesson: Lesson, total: int, settings: RoundSettings) -> RoundSe
     """What fits the input, the length of the run and the student.
 
     Large inputs leave room for fewer samples, and a short run needs fewer. The teacher chooses pictures for a
-    student that starts as the teacher and learns from logits alone. Such a start also asks for a lower rate;
-    a start from scratch asks for more steps.
+    student that starts as the teacher and learns from logits alone. Such a start also asks for rates that fit
+    the weights it has; a start from scratch asks for more steps.
     """
     numel = math.prod(lesson.shape)
     pool = max(500, min(settings.pool, settings.pool_elements // numel, POOL_OF_A_ROUND * total))
     bank = max(1000, min(settings.bank, settings.bank_elements // numel))
     refresh, candidates = min(settings.refresh, pool // 50), candidates_each(lesson, settings)
     asked = min(settings.asked, pool) if isinstance(lesson.prior, ImagePrior) else 0
+    fewer = min(settings.narrowing.compensating, settings.pool_elements // numel)
     teaching = settings.distillation.split(parts_of_batch(lesson, total, settings))
     if lesson.shrink_to is not None:
-        teaching = replace(teaching, learning_rate=teaching.learning_rate * settings.narrowing.rate_factor)
+        teaching = replace(teaching, learning_rate=settings.narrowing.learning_rate, relative=True)
     return replace(
         settings,
         pool=pool, bank=bank, refresh=refresh, candidates=candidates, asked=asked, distillation=teaching,
+        narrowing=replace(settings.narrowing, compensating=fewer),
     )  # fmt: skip
 
 

@@ -16,16 +16,20 @@ class Narrowing:
     Attributes:
         share: Part of the run, from its start, in which channels go.
         notches: Times at which some of them go, evenly spread.
-        rate_factor: Learning rate over that of a student that starts from scratch.
+        learning_rate: AdamW's for each weight, in units of its root mean square (as Adafactor's, Shazeer and
+            Stern 2018), falling to 0 by a cosine. Steps of one size would undo what small weights know, as
+            those of wide layers are, and hardly move large ones.
         least_steps: Steps in the whole run, at least, as `RoundSettings.least_steps` from scratch.
         samples: Samples on which channels are weighed, half from the pool and half from the bank.
+        compensating: Samples, of both alike, on which what stays makes up for what goes (`compensated`).
     """
 
     share: float = 0.5
     notches: int = 40
-    rate_factor: float = 0.5
+    learning_rate: float = 0.02
     least_steps: int = 2400
     samples: int = 256
+    compensating: int = 2048
 
     def notches_by(self, done: float) -> int:
         """Notches that are due when `done` of the run is done, [0, 1]."""
