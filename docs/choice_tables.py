@@ -18,10 +18,12 @@ ABLATED = ("fmnist_lenet5/auto/4", "mnist_mlp/auto/4")
 BASES = {
     "pool as it comes, whole batches": "the defaults of before, pool as it comes",
     "whole batches": "the defaults of before: whole batches",
+    "pool as it comes, one rate": "the defaults of before, pool as it comes",
+    "one rate": "the defaults of before: one rate",
     "": "nothing: the defaults",
 }
-"""What is changed alone: variants' ends, the longest first, and how a base is told. Of before are batches of
-256 however short the run, and pictures that the teacher did not choose (`candidates=1`)."""
+"""What is changed alone: variants' ends, the longest first, and how a base is told. Of before are one rate
+for all weights, batches of 256 however short the run, and pictures that the teacher did not choose."""
 _SCORE = "agreement_rest"
 
 

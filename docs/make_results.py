@@ -28,7 +28,7 @@ def page() -> str:
         rows(RESULTS / f"{name}.csv")
         for name in ("fidelity", "student_sizes", "student_latency", "student_ways", "scale_lost", "teachers")
     )
-    defaults = [line for line in lines if not line["settings"]]
+    defaults = result_tables.known(lines)
     parts = [_HEAD, _section("Targets", _TARGETS, result_tables.targets(lines))]
     parts += [_MISSES, _section("Diffusion or none", _DIFFUSION, result_tables.against(lines))]
     parts += [_section("Families", _FAMILIES, result_tables.families(lines))]
@@ -68,8 +68,9 @@ never the best. One pass is the forward pass and the gradient of one sample; a f
 No training image was used, and choices looked at the first 2,000 test images of a set only."""
 _TARGETS = """\
 What was aimed at, the same defaults everywhere, and the largest budget measured within it: accuracy on the
-whole test set. `missing` was not measured within these passes. With a *: before short runs split their
-batches (Steps).
+whole test set. `missing` was not measured within these passes. With a *, here and below: by earlier
+defaults, before students grown down had rates that fit their weights (Rates), or short runs smaller batches
+(Steps).
 """
 _MISSES = """\
 ## What misses, and what was tried
@@ -166,8 +167,8 @@ _MISSES = """\
   the MNIST ResNet-8 (96.1, n = 1), worse for LeNet-5 (92.3, two seeds), as are 128 for the ViT at 0.7 M (94.0
   instead of 95.5, n = 1), and better for the CIFAR-10 ResNet-8: 60.4 instead of 53.6, and at 0.18 M 56.8,
   with 32 51.8, with 128 49.8, with 256 48.8 (n = 1 each); at 0.9 M still 67.0 instead of 61.9 (256, on a GPU,
-  n = 1 each). Runs of less than 0.48 M passes that were measured before are marked `whole batches`, or with a
-  star; numbers in the text that are of these are kept where they compare one such run with another.
+  n = 1 each). All of that was measured with one rate for all weights (Rates). Numbers in the text that are of
+  earlier defaults are kept where they compare one such run with another.
 - **Gradients of the teacher.** To compare input gradients of random mixtures of logits as well (Jacobian
   matching, Srinivas and Fleuret, 2018), as they are or pooled, doubles the passes of a label. An MLP of
   LeNet-5 reached 64.0 at most with it at 0.3 M, against 63.8; half of the Fashion-MNIST LeNet-5 71.0 against
@@ -183,14 +184,14 @@ What was `changed` from the defaults was changed for both.
 _FAMILIES = """\
 MNIST teachers; the columns are students from scratch, about as large as the teacher: accuracy on the test set
 and passes, n = 1 (`benchmarks/fidelity/run.py --plan benchmarks/fidelity/families.plan`). Target: 95 in every
-cell within 3 M passes; CAKE as published reaches 11 to 99. With a *: before short runs split their batches,
-some of them before labels were softened.
+cell within 3 M passes; CAKE as published reaches 11 to 99. Those with a * did not split their batches, and
+some of them had no softened labels.
 """
 _WAYS = """\
 `python benchmarks/student/ways.py`: the same teacher made as small in several ways, at equal passes. Students
-from scratch learn from logits alone, at twice the rate and in smaller batches (Steps). On noise or procedural
-images alone there is more teaching in the passes that diffusion would take. Accuracy and agreement on the
-whole test set. With a *: before short runs of students grown down split their batches.
+from scratch learn from logits alone, at one rate for all weights and in smaller batches (Steps). On noise or
+procedural images alone there is more teaching in the passes that diffusion would take. Accuracy and agreement
+on the whole test set. With a *: by earlier defaults.
 """
 _TABLES = """\
 In low dimensions noise is hard to beat.
@@ -208,21 +209,22 @@ _SENSITIVITY = """\
 Each default halved and doubled alone, 50 rounds (0.3 M passes), agreement on the images that no choice looked
 at: `python benchmarks/fidelity/run.py --plan benchmarks/fidelity/sensitivity.plan`. Halved and doubled are of
 seed 0 on an AMD EPYC, where the defaults gave 92.6; on an Intel Xeon the same seed gave 93.3, so a point says
-little. With a *: before short runs split their batches, as what it is beside.
+little. With a *: by earlier defaults, as what it is beside.
 """
 _SCALE = """\
 What it costs to state a range of the input that is off by a factor of 2: 40 rounds, real images from the
-2,001st on, `python benchmarks/scale lost`, before short runs split their batches.
+2,001st on, `python benchmarks/scale lost`, by earlier defaults.
 """
 _CHOICES = """\
 Defaults were chosen by these runs, on the first 2,000 images of a set. `no features`: the student grown down
 learns from logits alone. `features, weight constant`: what its layers read counts equally over the whole
-run; the default lets that weight fall to 0.
+run; the default lets that weight fall to 0. `one rate` and `whole batches` (which had one rate as well): by
+the defaults of before.
 """
 _SIZES = """\
 Agreement with the teacher on real test images by size, 50 rounds (0.3 M passes) each, of wide ResNets 10
 (0.06 M), n = 1: `python benchmarks/student/sizes.py`. Latency ratios are medians of onnxruntime on one
-thread, at batch 1 and 64. With a *: before short runs split their batches.
+thread, at batch 1 and 64. With a *: by earlier defaults.
 
 ![agreement against size](pictures/sizes.svg)
 """

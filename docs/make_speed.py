@@ -96,7 +96,7 @@ passes a second, with equal agreement with the teacher on real test images.
 _TIME_TO = """\
 The least budget whose last states reach the accuracy that CAKE's students have after 65.5 million passes,
 default settings, mean over seeds; `half` is the published shape, `auto` what cake-onnx takes. `missing` was
-not run.
+not run; with a *, by earlier defaults (results.md).
 """
 _PARTS: tuple[tuple[str, str, str, Callable[[Sequence[Line]], Table]], ...] = (
     ("step", "A diffusion step", _STEP, speed_tables.step),

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from docs.result_tables import Line
+from docs.result_tables import Line, known
 
 PICTURES = Path(__file__).resolve().parent / "pictures"
 _STYLES = {"rounds": "o-", "images": "s--", "noise": "x:", "cake": "^-.", "lake": "v-."}
@@ -25,7 +25,7 @@ def draw(runs: Sequence[Line], sizes: Sequence[Line]) -> None:
     mpl.use("Agg")
     mpl.rcParams["svg.hashsalt"] = "cake-onnx"
     PICTURES.mkdir(exist_ok=True)
-    _draw_curves([run for run in runs if not run["settings"] and run["arm"] in _STYLES])
+    _draw_curves([run for run in known(runs) if run["arm"] in _STYLES])
     _draw_sizes(sizes)
 
 

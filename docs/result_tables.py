@@ -15,8 +15,9 @@ ARMS = {
     "cake": "CAKE",
     "lake": "LAKE",
 }
-EARLIER = ("whole batches", "labels as they come, whole batches")
-"""Defaults of before, newest first: batches of 256 however short the run; T = 1 from scratch as well."""
+EARLIER = ("one rate", "whole batches", "labels as they come, whole batches")
+"""Defaults of before, newest first: grown down, one rate for all weights, and nothing that makes up for what
+goes; besides, batches of 256 however short the run; T = 1 from scratch as well."""
 
 
 @dataclass(frozen=True)
@@ -151,13 +152,27 @@ def families(lines: Sequence[Line]) -> Table:
 
 def _newest(lines: Sequence[Line]) -> tuple[list[Line], str]:
     """Those of the largest budget that the defaults were measured on, or else earlier ones, with a star."""
-    each = (longest([line for line in lines if line["variant"] == name]) for name in ("", *EARLIER))
+    these, star = _of_the_newest(lines)
+    return longest(these), star
+
+
+def known(lines: Sequence[Line]) -> list[Line]:
+    """Runs of the defaults; where they were not measured at a budget, of the newest earlier ones."""
+    budgets: dict[tuple[str, str, str], list[Line]] = {}
+    for line in lines:
+        budgets.setdefault((line["row"], line["arm"], line["rounds"]), []).append(line)
+    return [line for these in budgets.values() for line in _of_the_newest(these)[0]]
+
+
+def _of_the_newest(lines: Sequence[Line]) -> tuple[list[Line], str]:
+    """Those of the defaults or, with a star, of the newest earlier ones that there are."""
+    each = ([line for line in lines if line["variant"] == name] for name in ("", *EARLIER))
     these = next(filter(None, each), [])
     return these, "*" if these and these[0]["variant"] else ""
 
 
 def every(lines: Sequence[Line]) -> Table:
-    """All arms and budgets of rows, default settings."""
+    """All arms and budgets of rows, as `known` gives them, with a star at earlier defaults."""
     table: Table = [("row", "arm", "M passes", "agreement", "accuracy", "n", "seconds", "student", "where")]
     keys = dict.fromkeys(
         (line["row"], line["arm"], int(line["rounds"]), where_run(line))
@@ -167,8 +182,9 @@ def every(lines: Sequence[Line]) -> Table:
     for row, arm, rounds, where in sorted(keys, key=lambda key: (key[0], list(ARMS).index(key[1]), key[2])):
         these = [line for line in runs_of(lines, row, rounds, arm) if where_run(line) == where]
         seconds = statistics.median(float(line["seconds"]) for line in these)
+        star = "*" if these[0]["variant"] else ""
         table.append((
-            row, ARMS[arm], passes(these), spread(percent(these, "agreement")),
+            row, f"{ARMS[arm]}{star}", passes(these), spread(percent(these, "agreement")),
             spread(percent(these, "accuracy")), str(len(these)), f"{seconds:.0f}",
             f"{these[0]['student']}, {int(these[0]['parameters_student']):,}", where,
         ))  # fmt: skip

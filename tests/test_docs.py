@@ -54,7 +54,7 @@ def test_more_rows_than_there_are_colours_can_be_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(result_pictures, "PICTURES", tmp_path)
-    run = {"arm": "rounds", "settings": "", "passes": "2000000", "accuracy": "0.9"}
+    run = {"arm": "rounds", "variant": "", "rounds": "335", "passes": "2000000", "accuracy": "0.9"}
     result_pictures.draw([run | {"row": f"mnist_{number}/auto/4"} for number in range(25)], [])
     assert (tmp_path / "mnist.svg").exists()
 

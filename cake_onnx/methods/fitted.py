@@ -29,7 +29,8 @@ def settings_for(lesson: Lesson, total: int, settings: RoundSettings) -> RoundSe
     fewer = min(settings.narrowing.compensating, settings.pool_elements // numel)
     teaching = settings.distillation.split(parts_of_batch(lesson, total, settings))
     if lesson.shrink_to is not None:
-        teaching = replace(teaching, learning_rate=settings.narrowing.learning_rate, relative=True)
+        narrowing = settings.narrowing
+        teaching = replace(teaching, learning_rate=narrowing.learning_rate, relative=narrowing.relative)
     return replace(
         settings,
         pool=pool, bank=bank, refresh=refresh, candidates=candidates, asked=asked, distillation=teaching,

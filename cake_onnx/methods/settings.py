@@ -16,9 +16,10 @@ class Narrowing:
     Attributes:
         share: Part of the run, from its start, in which channels go.
         notches: Times at which some of them go, evenly spread.
-        learning_rate: AdamW's for each weight, in units of its root mean square (as Adafactor's, Shazeer and
-            Stern 2018), falling to 0 by a cosine. Steps of one size would undo what small weights know, as
-            those of wide layers are, and hardly move large ones.
+        learning_rate: AdamW's, falling to 0 by a cosine.
+        relative: Whether it is in units of the root mean square of each weight (as Adafactor's, Shazeer and
+            Stern 2018). Steps of one size for all would undo what small weights know, as those of wide layers
+            are, and hardly move large ones.
         least_steps: Steps in the whole run, at least, as `RoundSettings.least_steps` from scratch.
         samples: Samples on which channels are weighed, half from the pool and half from the bank.
         compensating: Samples, of both alike, on which what stays makes up for what goes (`compensated`).
@@ -27,6 +28,7 @@ class Narrowing:
     share: float = 0.5
     notches: int = 40
     learning_rate: float = 0.02
+    relative: bool = True
     least_steps: int = 2400
     samples: int = 256
     compensating: int = 2048
