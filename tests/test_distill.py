@@ -157,13 +157,14 @@ def test_rates_in_units_of_the_weights_move_each_by_the_same_part() -> None:
     student, x = mlp(1, 5), PRIOR.draw(50, generator(0))
     with torch.no_grad():
         next(student.parameters()).mul_(30)
+        list(student.parameters())[2].mul_(1e-3)
     apprentice = apprentice_for_rounds(student, student, Distillation(relative=True, weight_decay=0.0))
     before = [weight.detach().clone() for weight in student.parameters()]
     with apprentice.training(seed=0):
         apprentice.learn(x, teacher()(x), 0.01)
     for weight, old in zip(student.parameters(), before, strict=True):
-        size = float(old.square().mean().sqrt()) if old.dim() > 1 else 0.1
-        assert float((weight.detach() - old).abs().max()) == pytest.approx(0.01 * size, rel=1e-3)
+        size = 0.1 if old.dim() == 1 else max(1e-3, float(old.square().mean().sqrt()))
+        assert float((weight.detach() - old).abs().max()) == pytest.approx(0.01 * size, rel=1e-2)
 
 
 def test_loss_and_agreement_are_those_before_the_step() -> None:

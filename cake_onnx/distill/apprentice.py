@@ -21,6 +21,8 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 """What AdamW remembers of every weight."""
 _SIZE_OF_VECTORS = 0.1
 """What biases and scales are taken to measure: a bias may be 0, or as large as what it is added to."""
+_LEAST_SIZE = 1e-3
+"""What other weights measure at least, so that those which are 0 can learn; as Adafactor's."""
 
 
 @runtime_checkable
@@ -144,7 +146,8 @@ class Apprentice:
         weights = [weight.detach() for group in groups for weight in group["params"]]
         sizes = torch.stack([weight.square().mean().sqrt() for weight in weights]).tolist()
         for group, weight, size in zip(groups, weights, sizes, strict=True):
-            group["size"] = size if weight.dim() > 1 else _SIZE_OF_VECTORS
+            vector = weight.numel() == max(weight.shape, default=1)
+            group["size"] = _SIZE_OF_VECTORS if vector else max(size, _LEAST_SIZE)
 
     def _gradients(self) -> list[Tensor]:
         weights = (weight for group in self.optimiser.param_groups for weight in group["params"])
