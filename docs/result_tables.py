@@ -64,7 +64,7 @@ def targets(lines: Sequence[Line]) -> Table:
         ("row", "target", "within M passes", "reached, mean (least to most)", "n", "M passes", "beside it")
     ]
     for target in TARGETS:
-        these, star = _newest(
+        these, earlier = _newest(
             [
                 line
                 for line in lines
@@ -80,7 +80,7 @@ def targets(lines: Sequence[Line]) -> Table:
             continue
         values = percent(these, "accuracy")
         met = "met" if statistics.mean(values) >= least else "not met"
-        reached = f"{spread(values)}{star}, {met}"
+        reached = f"{spread(values)}{earlier}, {met}"
         table.append((*start, reached, str(len(these)), passes(these), target.beside))
     return table
 
@@ -143,8 +143,8 @@ def families(lines: Sequence[Line]) -> Table:
         for kind in kinds:
             row = f"{teacher}/{kind}/1"
             ours = [line for line in lines if line["row"] == row and line["arm"] == "rounds"]
-            these, star = _newest(ours)
-            reached = spread(percent(these, "accuracy")) + star if these else ""
+            these, earlier = _newest(ours)
+            reached = spread(percent(these, "accuracy")) + earlier if these else ""
             cells.append(f"{reached}, {passes(these)} M" if these else "missing")
         table.append((teacher, *cells))
     return table
@@ -152,8 +152,8 @@ def families(lines: Sequence[Line]) -> Table:
 
 def _newest(lines: Sequence[Line]) -> tuple[list[Line], str]:
     """Those of the largest budget that the defaults were measured on, or else earlier ones, with a star."""
-    these, star = _of_the_newest(lines)
-    return longest(these), star
+    these = _of_the_newest(lines)
+    return longest(these), star(these)
 
 
 def known(lines: Sequence[Line]) -> list[Line]:
@@ -161,14 +161,18 @@ def known(lines: Sequence[Line]) -> list[Line]:
     budgets: dict[tuple[str, str, str], list[Line]] = {}
     for line in lines:
         budgets.setdefault((line["row"], line["arm"], line["rounds"]), []).append(line)
-    return [line for these in budgets.values() for line in _of_the_newest(these)[0]]
+    return [line for these in budgets.values() for line in _of_the_newest(these)]
 
 
-def _of_the_newest(lines: Sequence[Line]) -> tuple[list[Line], str]:
-    """Those of the defaults or, with a star, of the newest earlier ones that there are."""
+def _of_the_newest(lines: Sequence[Line]) -> list[Line]:
+    """Those of the defaults or else of the newest earlier ones that there are."""
     each = ([line for line in lines if line["variant"] == name] for name in ("", *EARLIER))
-    these = next(filter(None, each), [])
-    return these, "*" if these and these[0]["variant"] else ""
+    return next(filter(None, each), [])
+
+
+def star(lines: Iterable[Line]) -> str:
+    """For runs some of which are of earlier defaults."""
+    return "*" if any(line["variant"] for line in lines) else ""
 
 
 def every(lines: Sequence[Line]) -> Table:
@@ -182,9 +186,8 @@ def every(lines: Sequence[Line]) -> Table:
     for row, arm, rounds, where in sorted(keys, key=lambda key: (key[0], list(ARMS).index(key[1]), key[2])):
         these = [line for line in runs_of(lines, row, rounds, arm) if where_run(line) == where]
         seconds = statistics.median(float(line["seconds"]) for line in these)
-        star = "*" if these[0]["variant"] else ""
         table.append((
-            row, f"{ARMS[arm]}{star}", passes(these), spread(percent(these, "agreement")),
+            row, f"{ARMS[arm]}{star(these)}", passes(these), spread(percent(these, "agreement")),
             spread(percent(these, "accuracy")), str(len(these)), f"{seconds:.0f}",
             f"{these[0]['student']}, {int(these[0]['parameters_student']):,}", where,
         ))  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from docs.result_tables import ARMS, Line, Table, known
+from docs.result_tables import ARMS, Line, Table, known, star
 
 _TEACHER, _BOTH = "bare teacher", "bare teacher and student"
 _FULL, _QUARTER = "student of full size", "student a quarter"
@@ -159,9 +159,10 @@ def together(lines: Sequence[Line]) -> Table:
 def time_to(lines: Sequence[Line]) -> Table:
     """The least budget whose last states reach the published accuracy on average, by row and arm."""
     table: Table = [("row", "accuracy", "arm", "M passes", "seconds", "reached", "n", "where")]
+    runs = known(lines)
     for row, wanted in (PUBLISHED | _GROWN).items():
         for arm, name in ARMS.items():
-            these = [line for line in known(lines) if (line["row"], line["arm"]) == (row, arm)]
+            these = [line for line in runs if (line["row"], line["arm"]) == (row, arm)]
             table.append((row, f"{100 * wanted:.1f}", name, *_reached(these, wanted)))
     return table
 
@@ -175,10 +176,9 @@ def _reached(lines: Sequence[Line], wanted: float) -> tuple[str, ...]:
         if accuracy >= wanted:
             seconds = statistics.median(float(line["seconds"]) for line in these)
             places = dict.fromkeys(line["device"].split(",")[0] for line in these)
-            known = " and ".join(these[0]["processor"] if place == "cpu" else place for place in places)
-            star = "*" if any(line["variant"] for line in these) else ""
-            spent = f"{passes / 1e6:.2f}{star}"
-            return spent, f"{seconds:.0f}", f"{100 * accuracy:.1f}", str(len(these)), known
+            where = " and ".join(these[0]["processor"] if place == "cpu" else place for place in places)
+            spent = f"{passes / 1e6:.2f}{star(these)}"
+            return spent, f"{seconds:.0f}", f"{100 * accuracy:.1f}", str(len(these)), where
     if not budgets:
         return "missing", "", "", "", ""
     best = max(statistics.mean(float(line["accuracy"]) for line in these) for these in budgets.values())

@@ -85,7 +85,5 @@ def _shares(moments: npt.NDArray[np.float64], stays: npt.NDArray[np.bool_]) -> n
     """`(kept, dropped)`: how much of each that stays is in the sum that is nearest to each that goes."""
     among, across = moments[np.ix_(stays, stays)], moments[np.ix_(stays, ~stays)]
     ridge = _RIDGE * float(np.trace(moments)) / len(moments) + np.finfo(np.float32).tiny
-    shares: npt.NDArray[np.float32] = np.linalg.solve(among + ridge * np.eye(len(among)), across).astype(
-        np.float32
-    )
-    return shares
+    shares = np.linalg.solve(among + ridge * np.eye(len(among)), across)
+    return np.asarray(shares, dtype=np.float32)
