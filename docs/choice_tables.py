@@ -20,6 +20,7 @@ BASES = {
     "whole batches": "the defaults of before: whole batches",
     "pool as it comes, one rate": "the defaults of before, pool as it comes",
     "one rate": "the defaults of before: one rate",
+    "made up": "the defaults of before: what goes is made up for",
     "": "nothing: the defaults",
 }
 """What is changed alone: variants' ends, the longest first, and how a base is told. Of before are one rate

@@ -15,9 +15,9 @@ ARMS = {
     "cake": "CAKE",
     "lake": "LAKE",
 }
-EARLIER = ("one rate", "whole batches", "labels as they come, whole batches")
-"""Defaults of before, newest first: grown down, one rate for all weights, and nothing that makes up for what
-goes; besides, batches of 256 however short the run; T = 1 from scratch as well."""
+EARLIER = ("made up", "one rate", "whole batches", "labels as they come, whole batches")
+"""Defaults of before, newest first: grown down, layers that make up for channels that go; one rate for all
+weights; besides, batches of 256 however short the run; T = 1 from scratch as well."""
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,8 @@ def together(lines: Sequence[Line]) -> Table:
         agreed = next(
             other
             for other in lines
-            if other["unit"] == "%" and (other["way"], where(other)) == (line["way"], where(line))
+            if other["subject"] == f"{line['subject']}, agreement"
+            and (other["way"], where(other)) == (line["way"], where(line))
         )
         # The ratio is time over time as everywhere.
         table.append((

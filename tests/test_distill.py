@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import copy
 import math
 
 import pytest
@@ -165,6 +166,27 @@ def test_rates_in_units_of_the_weights_move_each_by_the_same_part() -> None:
     for weight, old in zip(student.parameters(), before, strict=True):
         size = 0.1 if old.dim() == 1 else max(1e-3, float(old.square().mean().sqrt()))
         assert float((weight.detach() - old).abs().max()) == pytest.approx(0.01 * size, rel=1e-2)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_fused_steps_are_those_of_plain_adamw(layout: torch.memory_format) -> None:
+    """Fused kernels read weight, gradient and moments as if they lay alike in memory."""
+    student = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 4, 1), torch.nn.Flatten(),
+        torch.nn.Linear(64, 3),
+    )  # fmt: skip
+    student = student.to(memory_format=layout)  # type: ignore[call-overload]
+    literal, x = copy.deepcopy(student), torch.randn(20, 3, 6, 6, generator=generator(0))
+    labels = torch.randn(20, 3, generator=generator(1))
+    apprentice = apprentice_for_rounds(student, student, Distillation())
+    optimiser = torch.optim.AdamW(literal.parameters(), lr=0.01, weight_decay=1e-4, foreach=False)
+    for _ in range(5):
+        apprentice.learn(x, labels, 0.01)
+        optimiser.zero_grad()
+        soft_label_loss(literal(x), labels, 1.0).mean().backward()
+        optimiser.step()
+    for ours, plain in zip(student.parameters(), literal.parameters(), strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-3, atol=1e-5)
 
 
 def test_loss_and_agreement_are_those_before_the_step() -> None:

@@ -62,6 +62,7 @@ def _print_time_to() -> None:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--teachers", type=Path, required=True)
+    parser.add_argument("--data", type=Path, help="folder of real test images, for `ranks`")
     parser.add_argument("--only", default=",".join(PARTS), help=f"out of {', '.join(PARTS)}")
     parser.add_argument("--teacher", default="", help="names of teachers, separated by commas")
     parser.add_argument("--turns", type=int, default=7)

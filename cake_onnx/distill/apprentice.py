@@ -43,12 +43,8 @@ class Shrinking(Protocol):
         progress: float,
         importance: Mapping[int, float],
         moments: Sequence[Mapping[str, Tensor]],
-        x: Tensor | None,
     ) -> list[dict[str, Tensor]]:
-        """Go `progress` of the way to `target` parameters; `moments` are cut as the weights are.
-
-        On samples `x`, `(B, *shape)`, what stays makes up for what goes.
-        """
+        """Go `progress` of the way to `target` parameters; `moments` are cut as the weights are."""
         ...
 
     def graph_bytes(self) -> bytes:
@@ -143,11 +139,9 @@ class Apprentice:
     def _measure_weights(self) -> None:
         """Note how large the weights are, once a round: a run that goes on from there finds them alike."""
         groups = self.optimiser.param_groups
-        weights = [weight.detach() for group in groups for weight in group["params"]]
-        sizes = torch.stack([weight.square().mean().sqrt() for weight in weights]).tolist()
-        for group, weight, size in zip(groups, weights, sizes, strict=True):
-            vector = weight.numel() == max(weight.shape, default=1)
-            group["size"] = _SIZE_OF_VECTORS if vector else max(size, _LEAST_SIZE)
+        sizes = torch.stack([group["params"][0].detach().square().mean().sqrt() for group in groups]).tolist()
+        for group, size in zip(groups, sizes, strict=True):
+            group["size"] = _SIZE_OF_VECTORS if _is_vector(group["params"][0]) else max(size, _LEAST_SIZE)
 
     def _gradients(self) -> list[Tensor]:
         weights = (weight for group in self.optimiser.param_groups for weight in group["params"])
@@ -165,16 +159,13 @@ class Apprentice:
         self.ranks.average([worth], weight=len(x))
         return dict(zip(importance, worth.tolist(), strict=True))
 
-    def shrink(
-        self, target: int, progress: float, importance: Mapping[int, float], x: Tensor | None = None
-    ) -> None:
+    def shrink(self, target: int, progress: float, importance: Mapping[int, float]) -> None:
         """Narrow the student; the optimiser keeps what it knows of what is left.
 
         Args:
             target: Parameters at the end, at most.
             progress: Share of the way there that shall be behind us afterwards, (0, 1].
             importance: As `weigh` gave it.
-            x: Samples `(B, *shape)` on which what stays makes up for what goes.
 
         Raises:
             UsageError: It cannot be that small.
@@ -185,7 +176,7 @@ class Apprentice:
         moments = (
             [{name: slots[slot] for name, slots in known.items()} for slot in _MOMENTS] if learnt else []
         )
-        cut = student.shrink(target, progress, importance, moments, x)
+        cut = student.shrink(target, progress, importance, moments)
         self._take_new_weights()
         if learnt:
             step = next(iter(known.values()))["step"]
@@ -266,10 +257,19 @@ def apprentice_for_rounds(
 
 
 def _adamw(module: nn.Module, rate: float, decay: float, relative: bool) -> torch.optim.AdamW:
-    """AdamW; where rates are relative every weight has a group, and with it a rate, of its own."""
+    """AdamW; where rates are relative every matrix has a group, and with it a rate, of its own."""
     weights = list(module.parameters())
-    groups = [{"params": [weight]} for weight in weights] if relative else weights
-    return torch.optim.AdamW(groups, lr=rate, weight_decay=decay)
+    vectors = [weight for weight in weights if _is_vector(weight)]
+    apart = [[weight] for weight in weights if not _is_vector(weight)]
+    together = [*apart, vectors] if vectors else apart
+    groups = [{"params": group} for group in together] if relative else weights
+    # Fused is a tenth of the time of the default on a CPU, which goes through the weights one by one.
+    return torch.optim.AdamW(groups, lr=rate, weight_decay=decay, fused=True)
+
+
+def _is_vector(weight: Tensor) -> bool:
+    """Whether it has one real axis, as biases and scales have in any shape."""
+    return weight.numel() == max(weight.shape, default=1)
 
 
 def apprentice_as_published(module: nn.Module, run: Logits, settings: PublishedDistillation) -> Apprentice:

@@ -26,15 +26,13 @@ def settings_for(lesson: Lesson, total: int, settings: RoundSettings) -> RoundSe
     bank = max(1000, min(settings.bank, settings.bank_elements // numel))
     refresh, candidates = min(settings.refresh, pool // 50), candidates_each(lesson, settings)
     asked = min(settings.asked, pool) if isinstance(lesson.prior, ImagePrior) else 0
-    fewer = min(settings.narrowing.compensating, settings.pool_elements // numel)
-    narrowing = replace(settings.narrowing, compensating=fewer)
     teaching = settings.distillation.split(parts_of_batch(lesson, total, settings))
     if lesson.shrink_to is not None:
+        narrowing = settings.narrowing
         teaching = replace(teaching, learning_rate=narrowing.learning_rate, relative=narrowing.relative)
     return replace(
         settings,
         pool=pool, bank=bank, refresh=refresh, candidates=candidates, asked=asked, distillation=teaching,
-        narrowing=narrowing,
     )  # fmt: skip
 
 

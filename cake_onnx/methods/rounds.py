@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -95,10 +94,10 @@ class Rounds:
         draw = generator(self.lesson.seed, "narrow", ranks.rank, index)
         stores = (self.pool, self.bank) if len(self.bank) else (self.pool, self.pool)
         samples = ranks.share(min(settings.samples, self.lesson.device.part or settings.samples))
-        importance = self.apprentice.weigh(_from_all(stores, samples, draw), draw)
+        x = torch.cat([store.draw(max(1, samples // 2), draw).float() for store in stores])
+        importance = self.apprentice.weigh(x, draw)
         if ranks.first:
-            seen = _from_all(stores, settings.compensating, draw) if settings.compensating else None
-            self.apprentice.shrink(target, due / settings.notches, importance, seen)
+            self.apprentice.shrink(target, due / settings.notches, importance)
         if ranks.count > 1:
             # Decided once: what another processor rounds otherwise could make it choose other channels.
             student = self.apprentice.state() if ranks.first else {}
@@ -223,11 +222,6 @@ def train_in_rounds(
             checkpoints.save(run.state(), _facts(curve, total, lesson))
     report(tell.Progress("distil", total, total, _note(curve)))
     return Training(total, curve[-1].passes, tuple(curve))
-
-
-def _from_all(stores: Sequence[Bank], count: int, draw: torch.Generator) -> Tensor:
-    """About `count` samples `(B, *shape)`, as many from each."""
-    return torch.cat([store.draw(max(1, count // len(stores)), draw).float() for store in stores])
 
 
 def _asked_to_stop(report: tell.Report, progress: tell.Progress) -> bool:

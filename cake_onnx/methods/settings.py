@@ -22,7 +22,6 @@ class Narrowing:
             are, and hardly move large ones.
         least_steps: Steps in the whole run, at least, as `RoundSettings.least_steps` from scratch.
         samples: Samples on which channels are weighed, half from the pool and half from the bank.
-        compensating: Samples, of both alike, on which what stays makes up for what goes (`compensated`).
     """
 
     share: float = 0.5
@@ -31,7 +30,6 @@ class Narrowing:
     relative: bool = True
     least_steps: int = 2400
     samples: int = 256
-    compensating: int = 2048
 
     def notches_by(self, done: float) -> int:
         """Notches that are due when `done` of the run is done, [0, 1]."""

@@ -31,7 +31,6 @@ from cake_onnx.graph.prepare import Prepared
 from cake_onnx.graph.specs import InputSpec
 from cake_onnx.graph.taps import Taps, places_of
 from cake_onnx.graph.trainable import TrainableGraph, stored_arrays
-from cake_onnx.students.compensation import compensated, second_moments
 from cake_onnx.students.importance import weigh_channels
 
 NAME = "like-teacher"
@@ -72,14 +71,10 @@ class LikeTeacher(TrainableGraph):
         self.layers = layers_of(channels)
         self.starts = self._sizes(channels).widths
         there, here = places_of(prepared.body), places_of(self.skeleton)
-        read = {name: told for name, told in what_layers_read(channels).items() if name in here}
-        self.read = {name: axis for name, (axis, _) in read.items()}
-        # Students of dense layers alone learn better from logits alone (docs/results.md, Choices).
-        compared = any(len(channels.observed.shapes[name]) > 2 for name in read)
         self.kept = {
             name: (axis, torch.arange(count))
-            for name, (axis, count) in read.items()
-            if compared and name in there
+            for name, (axis, count) in what_layers_read(channels).items()
+            if name in there and name in here
         }
         self.teacher_places = {name: there[name] for name in self.kept}
         self._tap()
@@ -142,7 +137,6 @@ class LikeTeacher(TrainableGraph):
         progress: float,
         importance: Mapping[int, float],
         moments: Sequence[Mapping[str, Tensor]] = (),
-        x: Tensor | None = None,
     ) -> list[dict[str, Tensor]]:
         """Go on towards the size `target`, dropping the channels that matter least for their cost.
 
@@ -154,8 +148,6 @@ class LikeTeacher(TrainableGraph):
             progress: Share of the way that shall be behind us afterwards, (0, 1].
             importance: As `weigh` gives it for this student as it is.
             moments: Tensors laid out as `weights` (an optimiser's state), to be cut alike.
-            x: Samples `(B, *shape)` on which the channels that stay make up for those that go
-                (`compensated`); without, they stay as they are.
 
         Returns:
             `moments`, cut.
@@ -172,9 +164,6 @@ class LikeTeacher(TrainableGraph):
             return [dict(slot) for slot in moments]
         cut = [narrow(replace(channels, model=self.model(slot)), drops) for slot in moments]
         self._forget(channels, drops)
-        if x is not None:
-            told = second_moments(self, self.taps, self.read, x)
-            channels = replace(channels, model=compensated(channels, drops, told))
         self._become(narrow(channels, drops))
         return [self.from_initializers(stored_arrays(model)) for model in cut]
 
@@ -205,7 +194,7 @@ class LikeTeacher(TrainableGraph):
 
     def _tap(self) -> None:
         places = places_of(self.skeleton)
-        self.taps = Taps(self.network.body, {name: places[name] for name in self.read})
+        self.taps = Taps(self.network.body, {name: places[name] for name in self.kept})
 
     def _forget(self, channels: Channels, dropped: Collection[int]) -> None:
         """Note which of the teacher's channels are left without the items `dropped`."""
@@ -220,7 +209,11 @@ class LikeTeacher(TrainableGraph):
 
 
 def what_layers_read(channels: Channels) -> dict[str, tuple[int, int]]:
-    """Axis and number of the channels of every tensor that a weight is multiplied with, by its name."""
+    """Axis and number of the channels of every tensor that a weight is multiplied with, by its name.
+
+    Nothing where no tensor has positions beside its channels: students of dense layers alone learn better
+    from logits alone (docs/results.md, Choices).
+    """
     shapes, found = channels.observed.shapes, {}
     for node in channels.model.graph.node:
         if len(node.input) > 1 and node.input[1] in channels.contracted:
@@ -228,7 +221,7 @@ def what_layers_read(channels: Channels) -> dict[str, tuple[int, int]]:
             axes = [axis for axis, label in enumerate(labels) if label is not None]
             if len(axes) == 1:
                 found[node.input[0]] = (axes[0], shapes[node.input[0]][axes[0]])
-    return found
+    return found if any(len(shapes[name]) > 2 for name in found) else {}
 
 
 def _cannot(expected: str, found: str) -> UnsupportedTeacherError:
