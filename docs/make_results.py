@@ -69,136 +69,39 @@ No training image was used, and choices looked at the first 2,000 test images of
 _TARGETS = """\
 What was aimed at, the same defaults everywhere, and the largest budget measured within it: accuracy on the
 whole test set. `missing` was not measured within these passes. With a *, here and below: by earlier
-defaults, before students grown down had rates that fit their weights (Rates), or short runs smaller batches
-(Steps).
+defaults, such as one rate for all weights of students grown down, or large batches in short runs (Rates and
+Steps in [tried.md](tried.md)).
 """
 _MISSES = """\
-## What misses, and what was tried
+## What misses, and why
 
-- **LeNet-5 of half the width, from scratch.** It lacks neither passes nor size so much as the right pictures:
-  the seed that reaches 82.6% on Fashion-MNIST at 2 M passes is at 82.8% at the 6.5 M that are allowed, and
-  2,000 real pictures in the place of the pool take it to 87.4% on the other 8,000. What is narrow in it is
-  the first layer: at widths that are planned for the teacher the same number of parameters agrees on 87.9 at
-  0.3 M (n = 2), and on 93.4 where the student starts as the teacher; narrowed alike, starting as the teacher
-  gains no more than 3 (Ways to cut). Pictures that the teacher is sure of are ahead by 3.1 and 4.4 points of
-  agreement at 1 M passes (seeds 0 and 1) and behind at 2 M: 79.5 (78.1 to 80.8) against 84.4 (83.0 to 85.3)
-  without, three seeds each; so they are for students of dense layers alone. Bred pictures, the surest of
-  more, smooth gradients, pictures stretched to the whole range, first weights scaled to the pool and averaged
-  weights were no better (Choices). Nor did it help to teach it what the teacher's layers read, by how alike
-  both find two samples (centred kernel alignment) or by the linear map that gives the teacher's channels
-  best: with single seeds ahead by up to 11 points at 0.3 M passes, over six 74.7 (68.4 to 82.8) and 76.7
-  (72.4 to 79.5) against 74.1 (72.0 to 78.2), and at 2 M the linear map was behind with the same two seeds
-  (81.9 and 84.2). Alignment did no more for an MLP of LeNet-5 (81.0 at 1 M, n = 1). Objects and strokes moved
-  to the middle, as large as the frame, are better for that MLP (69.1 against 64.9 at 0.3 M, two seeds each),
-  the same here (74.5, six seeds) and worse for the ViT (88.8 against 92.7, n = 1). At 1 M passes three seeds
-  lie 9 points apart on real pictures, and all know 61% of the boundary samples: what their three filters
-  learn carries over by luck. Float32 instead of bfloat16 changes nothing that one seed could show (81.9 and
-  82.6). Longer runs of smaller batches, which short runs gain by (Steps), are behind: batches of 64 reached
-  80.2 at 2 M, against 85.3 with 256 and 84.5 with 768 (seed 0). A weight decay of 0.1 gave 80.0 against 80.9
-  at 0.3 M, of 0.5 69.4 (n = 1). What is told here of 1 M passes and fewer was measured before short runs
-  split their batches. A small generator taught against the student, instead of the pool, reached 66.7% at 0.3
-  M passes (a prototype, n = 1).
-- **CAKE at its published number of passes.** `--arms cake --rounds 11008 --rows fmnist_lenet5/half/4`, the
-  512 sets drawn by two processes of one thread, which changes nothing but the time (its `seconds` are the sum
-  of both): 83.0% (n = 1), where 76.5 is published, after 65.7 M passes and 3.6 hours of one core. Why it is
-  above the published number was not looked into; the authors' teacher is another. So with a student of this
-  shape `rounds` gets no further than CAKE does (82.8% at 6.5 M, n = 1; 81.6% at 2 M and 78.8% at 0.3 M, n =
-  3); it needs a tenth of the passes, and 62.2% is what CAKE has at 2 M. On MNIST this was not run.
-- **Fashion-MNIST LeNet-5, grown down.** With rates that fit the weights it is at 88.2% after 0.3 M passes
-  (87.8 to 88.8, n = 3), three tenths below its target; by the defaults of before at 88.6% there (88.4 to
-  88.7, n = 3), and about the same at 0.6 and 2 M, so passes are not what it lacks. Batches of 64 and 128,
-  temperatures of 2 and 4, more prior samples, a pool with as many samples of every class, gradients of
-  shifted samples and twice the rate (88.2, n = 3) gave nothing (Choices).
-- **ResNet-8, grown down to 19,000 parameters.** By the defaults of before, agreement still rose at the
-  largest budget: the one of MNIST was at 98.7% at 2 M, drawn alike for all teachers at 98.6% (n = 1 each);
-  with rates that fit its weights it is at 98.2% at 0.3 M. The one of CIFAR-10 agrees on 64.4% at 0.9 M with
-  such rates, on 61.9% by the defaults of before (on a GPU) and on 67.0% with those in batches of 64 (n = 1
-  each, the first 2,000 images); smaller batches with such rates were not tried. Evened pools and gradients of
-  shifted samples were ahead below a million passes and no longer so at 1.4 M (Choices); half its parameters,
-  instead of a quarter, reach 79.1% (80.6 with an evened pool, n = 1 each). Short runs on MNIST were a matter
-  of luck before: at 0.12 M seeds lay between 69.5 and 80.6, at 0.3 M between 82.3 and 90.9 (Steps). Kinds
-  weighed by the channel capacity they give, which leaves little but strokes on black, and channels weighed
-  with classes evened did not change that (Choices).
-- **ViT.** Of pictures that are drawn for all teachers it calls 69% an eight. Drawn by what it tells apart
-  (the default where one class has most of them) they take agreement from 81.9 to 93.4% at 0.2 M passes, from
-  94.0 (an evened pool, n = 2) to 95.7 at 0.7 M, and from 93.9 to 95.0 at 2 M (n = 1 each); at 0.3 M three
-  runs of two seeds were at 92.8, 94.9 and 96.3 on two processors; with rates that fit its weights three seeds
-  are at 93.9, 92.4 and 94.2 of all images. What layers read, weighed alike over the whole run, gave 94.1 and
-  93.6 there, against 92.8 and 94.9. So it is no longer passes that it lacks, nor size: 2,000 real digits in
-  the place of the pool take the same student to 98.6% on the other 8,000 at 0.7 M (n = 1). The surest of 5
-  pictures of each class are level at 0.2 M (93.8) and behind at 0.7 M (92.9, n = 1). Its last blocks are cut
-  to a sixteenth; that a channel counts more the fewer are left beside it (`layers thinned alike`) gave 3
-  points at 0.2 M before and gives none now (93.0, n = 1). On the Fashion-MNIST LeNet-5 that is 1 point ahead
-  at 0.3 M (n = 2) and 0.7 behind at 2 M (n = 1), so it is not the default.
-- **ResNet-18.** Met: 92.3% after 0.3 M passes, 45 minutes of one core (n = 1), of which half are spent before
-  it has its final size; one rate for all weights gave 90.3%, batches of 256 besides 89.0%. Other seeds and
-  the int8 twin were not run.
+All guesses behind this, and what each gave, are in [tried.md](tried.md). Numbers in the text that are of
+earlier defaults are kept where they compare one such run with another.
+
+- **LeNet-5 of half the width, from scratch.** What it lacks are pictures, and width where it is narrow: the
+  seed that reaches 82.6% on Fashion-MNIST at 2 M passes is at 82.8% at the 6.5 M that are allowed, while
+  2,000 real pictures in the place of the pool take it to 87.4% on the other 8,000, and the same number of
+  parameters at widths that are planned, grown down, to 88. CAKE itself, run here to its published 65.7 M
+  passes, reaches 83.0% (76.5 is published); `rounds` gets there with a tenth of the passes, and no further.
+  Other pictures, labels, first weights, batches and losses of layers were tried: From scratch and Which
+  pictures, in tried.md.
+- **Fashion-MNIST LeNet-5, grown down.** Passes are not what it lacks: by earlier defaults it was at 88.6% at
+  0.3, 0.6 and 2 M. Smaller batches, temperatures, more prior samples, evened pools, shifted samples and other
+  rates gave nothing (Choices; Rates in tried.md).
+- **ResNet-8 of 19,000 parameters.** Agreement still rises at the largest budgets: by earlier defaults the one
+  of MNIST was at 98.7% accuracy at 2 M (n = 1). The one of CIFAR-10 needs steps most of all (67.0 in batches
+  of 64, 61.9 in 256, at 0.9 M, by earlier defaults), and capacity: half its parameters, instead of a quarter,
+  reach 79.1% (n = 1).
+- **ViT.** It calls most drawn pictures an eight; kinds drawn by what it tells apart gave it 11 points at 0.2
+  M and 1 at 2 M. 2,000 real digits in the place of the pool take the same student to 98.6% on the other 8,000
+  at 0.7 M (n = 1), so it lacks neither passes nor size.
 - **Families.** Students from scratch that share nothing with their teacher need pictures most of all. Those
-  of convolutions do best (98.1% as a ResNet of LeNet-5 at 0.5 M passes), MLPs worst: what a picture lacks of
-  a digit's place and shape nothing in them makes up for. Passes count too: the MLP of LeNet-5 went from 65.7%
-  at 0.3 M to 83.6% at 1 M, its ViT from 38.5% at 0.12 M to 91.4% at 0.5 M (before batches were split, see
-  Steps), and most cells had a sixth of the 3 M that are allowed. Teachers which call most pictures an eight
-  (ResNet-8 and ViT) teach others badly. Logits of ResNet-8 and of the MLP are spread more over drawn pictures
-  (8.2 and 10.4) than over digits (4.4 and 6.2); those of LeNet-5 less (2.4 and 6.9). So students from scratch
-  learn from labels softened to a spread of 2.5: a ViT of the MLP rose from 68.2 to 83.4 at 0.5 M (T = 4.2)
-  and, with another seed, from 46.7 to 55.3 at 0.24 M, an MLP of it from 95.0 to 97.0 at 1 M (n = 1) but at
-  0.3 M from 84.8 to 84.0 (three seeds each; 87.3 and 84.6 on the other images), a CNN of it from 95.4 to 95.0
-  at 1 M (n = 1); of ResNet-8 a CNN from 71.3 to 73.8 (T = 3) and an MLP from 39.2 to 47.0 (T = 3) or 38.9 (by
-  the rule), at 0.5 M, n = 1. It is ahead where students are far from their teacher, and nowhere far behind.
-  Softer than that, at T = 2, the MLP of LeNet-5 was ahead at 0.3 M (70.2 against 64.9, two seeds each; T = 4:
-  69.0) and hardly at 1 M (83.2 against 81.2, n = 1), half of LeNet-5 level on MNIST (92.8 against 92.9, two
-  seeds each) and behind on Fashion-MNIST (71.7 against 74.1, three seeds each). Grown down, the MLP (97.6
-  against 98.2, two seeds) and ResNet-8 (62.1 at 0.1 M, n = 1) gained nothing by it. Strokes as of writing,
-  one to three lines through a smooth walk with corners, scaled to the frame, took the MLP of LeNet-5 from
-  64.9 to 69.9 at 0.3 M (two seeds each) and from 81.2 to 83.7 at 1 M, the MLP of the ViT from 50.5 to 46.4 (n
-  = 1 each), and did nothing for half of LeNet-5 on MNIST (93.1 against 92.9, two seeds each) or the ViT grown
-  down (91.6 against 92.7, n = 1). A pool with as many of every class, of 5 pictures each, did not help that
-  one either (92.3, n = 1).
-- **Steps.** A student lacks steps before it lacks samples. At 0.3 M passes, batches of 32 in eight times the
-  steps, instead of 256, took half of the Fashion-MNIST LeNet-5 from 72.0 and 78.2 to 80.9 and 81.0 and of the
-  MNIST LeNet-5 from 93.2 and 92.6 to 97.0 and 94.0 (seeds 0 and 1), an MLP of LeNet-5 from 63.8 to 73.4, one
-  of the MLP from 86.9 to 93.6; at 0.5 M, batches of 64 took a CNN of the MNIST ResNet-8 from 78.2 to 90.2, an
-  MLP of it from 39.0 to 43.9, one of the ViT from 50.1 to 54.2; at 0.24 M a ViT of the MLP from 55.3 to 62.8
-  (seed 1). So short runs from scratch split batches until they have 9,000 steps; from 1.8 M passes on nothing
-  changes, where it did not pay. Students grown down need fewer, 2,400, which is batches of 64 at 0.12 M
-  passes, of 128 at 0.3 M and of 256 from 0.48 M on. At 0.12 M that is 92.2 instead of 91.1 for the
-  Fashion-MNIST LeNet-5, 97.7 instead of 97.0 for the MLP, 91.3 instead of 88.4 for the ViT and 91.7 instead
-  of 75.0 for the MNIST ResNet-8 (three seeds each, ahead with every one but the first of LeNet-5); the
-  ResNet-9 of CIFAR-10 agrees on 80.4% of all images instead of 56.6 after 0.06 M (n = 1). At 0.3 M the MNIST
-  ResNet-8 gains most (82.3 and 90.9 to 95.8 and 95.5), the ResNet-18 of Fashion-MNIST 1.7 points (92.7 to
-  94.4 on all images, n = 1), LeNet-5 nothing (93.7 and 93.8, seeds 0 and 1 each), and the ViT shows nothing
-  (92.3, of 91.1 to 93.0, and 93.4, of 89.5 to 95.5, three seeds each). Batches of 64 are no better there for
-  the MNIST ResNet-8 (96.1, n = 1), worse for LeNet-5 (92.3, two seeds), as are 128 for the ViT at 0.7 M (94.0
-  instead of 95.5, n = 1), and better for the CIFAR-10 ResNet-8: 60.4 instead of 53.6, and at 0.18 M 56.8,
-  with 32 51.8, with 128 49.8, with 256 48.8 (n = 1 each); at 0.9 M still 67.0 instead of 61.9 (256, on a GPU,
-  n = 1 each). All of that was measured with one rate for all weights (Rates). Numbers in the text that are of
-  earlier defaults are kept where they compare one such run with another.
-- **Rates.** A student grown down starts as its teacher, with a loss of almost nothing; what AdamW then sees
-  is noise, and it moves every weight by its rate all the same. One rate for all, 0.002, is 2% of the root
-  mean square of LeNet-5's weights (0.08 to 0.20) and 20% of those of the last layers of ResNet-18 (0.01). At
-  2% of what each weight measures, the ResNet-18 of Fashion-MNIST went from 94.4 to 97.4% agreement at 0.3 M
-  passes (all images, n = 1), the ResNet-9 of CIFAR-10 from 80.4 (all images) to 88.5 at 0.06 M (n = 1), the
-  ResNet-8 of MNIST from 91.7 (90.0 to 93.8, n = 3) to 97.0 and 97.9 at 0.12 M and from 95.8 and 95.5 to 98.0
-  at 0.3 M, the ViT from 91.3 (87.7 to 93.8, n = 3) to 93.8 and 92.8 at 0.12 M; LeNet-5 and the MLP, whose
-  weights 0.002 fitted, stay where they were (MNIST LeNet-5 99.1, MLP 97.8, Fashion-MNIST LeNet-5 92.9, three
-  seeds each at 0.3 M, against 99.0, 98.1 and 93.4). In units of the square root of what a weight measures:
-  97.3 for ResNet-8 and 86.3 for ResNet-9. At 1% instead of 2%: 97.1 and 96.7, 89.6, and 91.6 for the
-  Fashion-MNIST LeNet-5 (93.3 with the same seed). Biases in such units as well: 95.4 and 97.6 for ResNet-8.
-  More channels gone in early notches and fewer in late ones (a square instead of a line): 97.4 and 97.7 for
-  ResNet-8, 92.4 for LeNet-5; n = 1 for each number.
-- **Making up for what goes.** What layers read of a channel that goes is told, by least squares over 2,048
-  samples, from those that stay, and put into their weights. Over ResNet-8 at 0.12 M passes the loss of the
-  last round is 0.059 and 0.056 with it and 0.070 and 0.068 without; agreement is 97.2 and 96.3 with it, 96.9
-  and 96.5 without. On the Fashion-MNIST LeNet-5 at 0.3 M 92.9 (92.6 to 93.4) and 93.0 (92.6 to 93.5), three
-  seeds each; on the ResNet-9 at 0.06 M 88.5 and 89.5 (n = 1). At a tenth of the Fashion-MNIST LeNet-5, where
-  it had to tell a lot from a little, it was behind: 70.4 (68.1 to 73.8) and 77.8 (72.8 to 81.9) at 0.12 M,
-  three seeds each. So it went.
-- **Gradients of the teacher.** To compare input gradients of random mixtures of logits as well (Jacobian
-  matching, Srinivas and Fleuret, 2018), as they are or pooled, doubles the passes of a label. An MLP of
-  LeNet-5 reached 64.0 at most with it at 0.3 M, against 63.8; half of the Fashion-MNIST LeNet-5 71.0 against
-  72.0 (n = 1).
-- **Where noise is as good.** In few dimensions, and for students of dense layers at 0.3 M passes, boundary
-  samples gain nothing that three seeds could show (Ablation, Tables and points)."""
+  of convolutions do best, MLPs worst: what a picture lacks of a digit's place and shape nothing in them makes
+  up for. Teachers which call most pictures an eight (ResNet-8 and ViT) teach others badly. Passes count too:
+  most cells had a sixth of the 3 M that are allowed, and the MLP of LeNet-5 went from 65.7% at 0.3 M to 83.6%
+  at 1 M. Softer labels and smaller batches are what helped most (tried.md).
+- **Diffusion or none.** In few dimensions, and for students of dense layers at 0.3 M passes, boundary samples
+  gain nothing that three seeds could show."""
 _DIFFUSION = """\
 The question that decides the method: at equal passes, do samples at the boundary beat procedural images with
 the teacher's labels, which leave the passes for more training? Agreement with the teacher on the images that
@@ -213,7 +116,7 @@ some of them had no softened labels.
 """
 _WAYS = """\
 `python benchmarks/student/ways.py`: the same teacher made as small in several ways, at equal passes. Students
-from scratch learn from logits alone, at one rate for all weights and in smaller batches (Steps). On noise or
+from scratch learn from logits alone, at one rate for all weights and in smaller batches. On noise or
 procedural images alone there is more teaching in the passes that diffusion would take. Accuracy and agreement
 on the whole test set. With a *: by earlier defaults.
 """
