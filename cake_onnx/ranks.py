@@ -56,7 +56,7 @@ class Ranks:
             tensors: Of the same shapes on every rank; changed in place.
             weight: Of this rank, such as the number of samples behind its tensors.
         """
-        if self.count == 1:
+        if self.count == 1 or not tensors:
             return
         flat = torch.cat(
             [*(t.reshape(-1).float() * weight for t in tensors), tensors[0].new_tensor([weight])]

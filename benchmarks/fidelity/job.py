@@ -20,6 +20,7 @@ from shapes import SHAPES
 
 from cake_onnx.config import Config
 from cake_onnx.graph.runtime import open_session, scores
+from cake_onnx.graph.trainable import count_weights
 from cake_onnx.methods.lesson import choose_student, prepare_lesson
 from cake_onnx.pipeline import export
 from cake_onnx.progress import Progress
@@ -138,7 +139,7 @@ def measured(job: Job, taught: Taught) -> dict[str, Any]:
 
 def parameters(student: Student) -> int:
     """Numbers that its weights hold."""
-    return sum(weight.numel() for weight in student.module.parameters())
+    return count_weights(student.module)
 
 
 def known_range(entry: dict[str, Any]) -> dict[str, Any]:

@@ -47,6 +47,10 @@ class Shrinking(Protocol):
         """Go `progress` of the way to `target` parameters; `moments` are cut as the weights are."""
         ...
 
+    def calibrate(self, x: Tensor) -> None:
+        """Let normalisations that it learns with begin with the statistics of samples `(B, *shape)`."""
+        ...
+
     def graph_bytes(self) -> bytes:
         """The graph as it is now, for a checkpoint."""
         ...
@@ -97,6 +101,7 @@ class Apprentice:
                 yield
             finally:
                 self.module.eval()
+        self.ranks.average(_statistics(self.module))
 
     def learn(
         self,
@@ -185,6 +190,11 @@ class Apprentice:
                 slots = {slot: torch.empty_like(weight).copy_(moment[name]) for slot, moment in values}
                 self.optimiser.state[weight] = {"step": step.clone(), **slots}
 
+    def calibrate(self, x: Tensor) -> None:
+        """Let a student that can lose channels look at samples `(B, *shape)` before it learns."""
+        if isinstance(self.module, Shrinking):
+            self.module.calibrate(x)
+
     def _shrinking(self) -> Shrinking:
         if not isinstance(self.module, Shrinking):
             raise TypeError(f"{type(self.module).__name__} cannot lose channels")
@@ -265,6 +275,11 @@ def _adamw(module: nn.Module, rate: float, decay: float, relative: bool) -> torc
     groups = [{"params": group} for group in together] if relative else weights
     # Fused is a tenth of the time of the default on a CPU, which goes through the weights one by one.
     return torch.optim.AdamW(groups, lr=rate, weight_decay=decay, fused=True)
+
+
+def _statistics(module: nn.Module) -> list[Tensor]:
+    """What batch normalisations keep of the batches they saw."""
+    return [value for name, value in module.named_buffers() if name.endswith(("running_mean", "running_var"))]
 
 
 def _is_vector(weight: Tensor) -> bool:

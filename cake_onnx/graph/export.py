@@ -15,6 +15,7 @@ from onnx import ModelProto, helper
 from torch import Tensor, nn
 
 from cake_onnx.errors import RunFailedError
+from cake_onnx.graph.added_norms import fold_norms
 from cake_onnx.graph.check import Parity, run_tail
 from cake_onnx.graph.graft import graft
 from cake_onnx.graph.prepare import Prepared
@@ -64,7 +65,7 @@ def export_student(
         UnsupportedTeacherError: The tail has operators that cannot be brought to the student's opset.
     """
     if isinstance(student, TrainableGraph) and _ends_alike(student, prepared):
-        trunk = student.model()
+        trunk = fold_norms(student.model())
     else:
         trunk = _export_trunk(_Trunk(student, prepared), input, _wanted_opset(teacher))
     model = graft(trunk, prepared, input)

@@ -12,8 +12,10 @@ from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 from torch import Tensor, nn
 
 from cake_onnx.errors import UnsupportedTeacherError
+from cake_onnx.graph.added_norms import ADDED
 from cake_onnx.graph.convert import TeacherModule, claim_graph, convert_claimed
 from cake_onnx.graph.cut import Relation
+from cake_onnx.graph.operators.normalisation import BatchNorm
 from cake_onnx.graph.tensors import copy_model
 from cake_onnx.graph.wiring import Wiring
 
@@ -30,6 +32,8 @@ _BIASED = ("Conv", "ConvTranspose", "Gemm")
 _SCALING = ("Add", "Sub", "Mul", "Div")
 _LARGEST_EXACT = 2**24
 """Whole numbers up to here are exact in float32."""
+_PART = 2**20
+"""Numbers of the input that run through the graph at once: 256 small pictures, 6 large ones."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,10 @@ class TrainableGraph(nn.Module):
         self.skeleton = untie(model)
         claimed = claim_graph(self.skeleton)
         body = convert_claimed(claimed).eval().requires_grad_(False)
-        self.places = _find_weights(self.skeleton, claimed, body)
+        weights, statistics = learning_weights(self.skeleton), stored_statistics(self.skeleton)
+        found = _find_stored(self.skeleton, claimed, body, [*weights, *statistics])
+        self.places = {name: place for name, place in found.items() if place.initializer in weights}
+        self.statistics = {name: place for name, place in found.items() if place.initializer in statistics}
         if not self.places:
             raise UnsupportedTeacherError(
                 "a graph with weights", "none that can learn", "choose another --student"
@@ -79,19 +86,45 @@ class TrainableGraph(nn.Module):
         return logits
 
     def train(self, mode: bool = True) -> TrainableGraph:
-        """Stays in evaluation mode: the graph was exported for inference, statistics and all."""
+        """Batch normalisations learn; all else stays in evaluation mode, as the graph was exported."""
+        for norm in self._norms():
+            norm.learning = mode
         return super().train(False)
 
     def weights(self) -> dict[str, nn.Parameter]:
         """Parameters by their name in the converted body."""
         return {name: self.network.body.get_parameter(name) for name in self.places}
 
+    def calibrate(self, x: Tensor) -> None:
+        """Let normalisations begin with the statistics of `(B, *shape)`; logits stay as they are."""
+        seen: dict[BatchNorm, list[tuple[Tensor, Tensor]]] = {}
+
+        def note(norm: BatchNorm, inputs: tuple[Tensor]) -> None:
+            axes = [axis for axis in range(inputs[0].dim()) if axis != 1]
+            seen.setdefault(norm, []).append(torch.var_mean(inputs[0].float(), axes, correction=0))
+
+        hooks = [norm.register_forward_pre_hook(note) for norm in self._norms()]
+        with torch.no_grad():
+            for part in x.split(max(1, min(256, _PART // x[0].numel()))):
+                self(part)
+        for hook in hooks:
+            hook.remove()
+        for norm, parts in seen.items():
+            variances, means = (torch.stack(values) for values in zip(*parts, strict=True))
+            norm.start_with(means.mean(0), variances.mean(0) + means.var(0, correction=0))
+
+    def _norms(self) -> list[BatchNorm]:
+        """Batch normalisations whose statistics go back into the graph."""
+        paths = dict.fromkeys(name.rpartition(".")[0] for name in self.statistics)
+        found = (self.network.body.get_submodule(path) for path in paths)
+        return [module for module in found if isinstance(module, BatchNorm)]
+
     def to_initializers(self, tensors: Mapping[str, Tensor]) -> dict[str, npt.NDArray[np.float32]]:
-        """Tensors that are laid out as `weights`, in the shapes of the graph's initializers."""
+        """Tensors that are laid out as in the body, in the shapes of the graph's initializers."""
         dims = {tensor.name: tuple(tensor.dims) for tensor in self.skeleton.graph.initializer}
-        arrays = {}
+        places, arrays = self.places | self.statistics, {}
         for name, tensor in tensors.items():
-            place = self.places[name]
+            place = places[name]
             flat = torch.empty(tensor.numel(), dtype=torch.float32)
             flat[place.index] = tensor.detach().reshape(-1).float().cpu()
             arrays[place.initializer] = flat.numpy().reshape(dims[place.initializer])
@@ -107,13 +140,22 @@ class TrainableGraph(nn.Module):
         return tensors
 
     def model(self, weights: Mapping[str, Tensor] | None = None) -> ModelProto:
-        """The graph with the weights as they are now, or with others in their place."""
-        result = copy_model(self.skeleton)
-        arrays = self.to_initializers(self.weights() if weights is None else weights)
+        """The graph with the weights and statistics as they are now, or with other weights in their place."""
+        result, body = copy_model(self.skeleton), self.network.body
+        statistics = {name: body.get_buffer(name) for name in self.statistics}
+        arrays = self.to_initializers({**statistics, **(self.weights() if weights is None else weights)})
         for tensor in result.graph.initializer:
             if tensor.name in arrays:
                 tensor.CopyFrom(numpy_helper.from_array(arrays[tensor.name], tensor.name))
         return result
+
+
+def count_weights(student: nn.Module) -> int:
+    """Numbers that the weights of a student hold in its file, without added normalisations."""
+    if not isinstance(student, TrainableGraph):
+        return sum(weight.numel() for weight in student.parameters())
+    names = (name for name, place in student.places.items() if not place.initializer.startswith(ADDED))
+    return sum(student.network.body.get_parameter(name).numel() for name in names)
 
 
 def stored_arrays(model: ModelProto) -> dict[str, npt.NDArray[np.float32]]:
@@ -127,7 +169,7 @@ def untie(model: ModelProto) -> ModelProto:
     stored = {t.name: t for t in result.graph.initializer if t.data_type == TensorProto.FLOAT}
     seen: set[str] = set()
     for index, node in enumerate(result.graph.node):
-        for place, name in _stored_inputs(node):
+        for place, name in (*_stored_inputs(node), *_statistics(node)):
             if name in stored and name in seen:
                 copied = TensorProto()
                 copied.CopyFrom(stored[name])
@@ -178,12 +220,26 @@ def _stored_inputs(node: NodeProto) -> list[tuple[int, str]]:
     return [(p, node.input[p]) for p in _LEARNING.get(node.op_type, ()) if p < len(node.input)]
 
 
-def _find_weights(model: ModelProto, claimed: ModelProto, body: nn.Module) -> dict[str, _Place]:
-    """Which torch tensor holds which weight, found by converting weights that spell out their own place.
+def stored_statistics(model: ModelProto) -> list[str]:
+    """Names of the stored means and variances of batch normalisations."""
+    stored = {t.name for t in model.graph.initializer if t.data_type == TensorProto.FLOAT}
+    return [name for node in model.graph.node for _, name in _statistics(node) if name in stored]
+
+
+def _statistics(node: NodeProto) -> list[tuple[int, str]]:
+    """Places and names of the mean and the variance of a batch normalisation."""
+    if node.domain or node.op_type != "BatchNormalization":
+        return []
+    return list(enumerate(node.input))[3:5]
+
+
+def _find_stored(
+    model: ModelProto, claimed: ModelProto, body: nn.Module, names: list[str]
+) -> dict[str, _Place]:
+    """Which torch tensor holds which stored one, found by converting some that spell out their own place.
 
     Chains are fused before that: whether one is may depend on a number that is stored like a weight.
     """
-    names = learning_weights(model)
     values = {name: value.reshape(-1) for name, value in stored_arrays(model).items() if name in names}
     names = [name for name in names if len(values[name]) <= _LARGEST_EXACT]
     owners = {name: np.full(len(values[name]), number) for number, name in enumerate(names, start=1)}

@@ -12,6 +12,7 @@ from cake_onnx.config import Config, flag_of
 from cake_onnx.devices import choose_precision, find_device, generator, samples_at_once, strides_over
 from cake_onnx.errors import UnsupportedTeacherError, UsageError
 from cake_onnx.graph.cost import activation_bytes
+from cake_onnx.graph.trainable import count_weights
 from cake_onnx.methods.outside import student_of_factory, student_of_file, student_of_timm
 from cake_onnx.methods.training import Lesson
 from cake_onnx.priors import ImagePrior, ValueRange, build_prior
@@ -131,5 +132,5 @@ def provenance(teacher: Teacher, student: Student) -> dict[str, str]:
     return {
         "teacher_sha256": teacher.file.sha256,
         "student_family": student.family,
-        "student_parameters": str(sum(weight.numel() for weight in student.module.parameters())),
+        "student_parameters": str(count_weights(student.module)),
     }

@@ -31,6 +31,7 @@ from cake_onnx.methods.sharing import pack
 from cake_onnx.methods.training import Checkpoints, Lesson, NoCheckpoints, Point, Training
 from cake_onnx.priors import ImagePrior, Prior
 from cake_onnx.ranks import Ranks
+from cake_onnx.students.like_teacher import LikeTeacher
 
 
 class Rounds:
@@ -45,6 +46,8 @@ class Rounds:
     def __init__(self, lesson: Lesson, total: int, settings: RoundSettings | None = None) -> None:
         self.lesson, self.total, ranks = lesson, total, lesson.ranks
         settings = settings or RoundSettings()
+        if isinstance(lesson.student, LikeTeacher) and not settings.narrowing.normalised:
+            lesson.student.fold()
         self.features = _features(lesson, settings)
         self.settings = settings_for(lesson, total, settings)
         teaching = _for_rank(self.settings.distillation, ranks)
@@ -56,6 +59,8 @@ class Rounds:
         self.prior = self._suited_prior()
         self.bank = self._empty_bank(ranks.share(self.settings.bank))
         self.pool = self._draw_pool(ranks.share(self.settings.pool))
+        self.apprentice.calibrate(self._first_of_pool())
+        self._take_from_first()
         self.spread = self._spread_of_logits()
         self.teaching = self._softened(teaching)
 
@@ -98,8 +103,13 @@ class Rounds:
         importance = self.apprentice.weigh(x, draw)
         if ranks.first:
             self.apprentice.shrink(target, due / settings.notches, importance)
+        # Decided once: what another processor rounds otherwise could make it choose other channels.
+        self._take_from_first()
+
+    def _take_from_first(self) -> None:
+        """Go on with the student of the first rank."""
+        ranks = self.lesson.ranks
         if ranks.count > 1:
-            # Decided once: what another processor rounds otherwise could make it choose other channels.
             student = self.apprentice.state() if ranks.first else {}
             state = load(ranks.from_first(pack(student)))
             if not ranks.first:
@@ -168,6 +178,10 @@ class Rounds:
         place, candidates = self.lesson.device.torch_device, self.settings.candidates
         pool.add(draw_chosen(self.prior, self.teacher, count, candidates, place, draw), draw)
 
+    def _first_of_pool(self) -> Tensor:
+        """Up to 2,000 samples `(B, *shape)`."""
+        return self.pool.state()["x"][:2000].float()
+
     def _suited_prior(self) -> Prior:
         prior, asked = self.lesson.prior, self.settings.asked
         if not isinstance(prior, ImagePrior) or not asked:
@@ -180,7 +194,7 @@ class Rounds:
         return settings if self.lesson.shrink_to is not None else settings.softened(float(self.spread))
 
     def _spread_of_logits(self) -> Tensor:
-        variance = logit_spread(label(self.teacher, self.pool.state()["x"][:2000].float())).square()
+        variance = logit_spread(label(self.teacher, self._first_of_pool())).square()
         self.lesson.ranks.average([variance])
         spread = variance.sqrt()
         if not torch.isfinite(spread) or spread == 0:

@@ -20,6 +20,8 @@ class Narrowing:
         relative: Whether it is in units of the root mean square of each weight (as Adafactor's, Shazeer and
             Stern 2018). Steps of one size for all would undo what small weights know, as those of wide layers
             are, and hardly move large ones.
+        normalised: Whether batch normalisations are added behind convolutions while it learns (Ioffe and
+            Szegedy 2015), and folded into them in the end.
         least_steps: Steps in the whole run, at least, as `RoundSettings.least_steps` from scratch.
         samples: Samples on which channels are weighed, half from the pool and half from the bank.
     """
@@ -28,6 +30,7 @@ class Narrowing:
     notches: int = 40
     learning_rate: float = 0.02
     relative: bool = True
+    normalised: bool = True
     least_steps: int = 2400
     samples: int = 256
 

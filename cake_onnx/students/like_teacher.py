@@ -13,6 +13,7 @@ from onnx import ModelProto, helper
 from torch import Tensor
 
 from cake_onnx.errors import UnsupportedTeacherError, UsageError
+from cake_onnx.graph.added_norms import add_norms, fold_norms
 from cake_onnx.graph.channels import (
     Channels,
     Goal,
@@ -26,6 +27,7 @@ from cake_onnx.graph.channels import (
     plan_widths,
 )
 from cake_onnx.graph.channels.narrow import Keeper
+from cake_onnx.graph.channels.observe import observe
 from cake_onnx.graph.float32 import as_float32, without_rounding
 from cake_onnx.graph.prepare import Prepared
 from cake_onnx.graph.specs import InputSpec
@@ -62,14 +64,14 @@ class LikeTeacher(TrainableGraph):
         if body is None:
             raise _cannot("a float graph, or one quantised by QuantizeLinear", "another way of quantising")
         self.input = replace(input, dtype="float32")
+        body = as_float32(body)
         super().__init__(
-            as_float32(body), prepared.cut.relation, whole_numbers=input.dtype.startswith(("int", "uint"))
+            add_norms(body, observe(body, self.input).shapes),
+            prepared.cut.relation,
+            whole_numbers=input.dtype.startswith(("int", "uint")),
         )
-
         self.widths: Widths | None = None
-        channels = follow_channels(self.skeleton, self.input)
-        self.layers = layers_of(channels)
-        self.starts = self._sizes(channels).widths
+        channels = self._survey()
         there, here = places_of(prepared.body), places_of(self.skeleton)
         self.kept = {
             name: (axis, torch.arange(count))
@@ -90,6 +92,11 @@ class LikeTeacher(TrainableGraph):
         return tuple(
             (layers.names, layers.width, dims[layers.key[0]][layers.key[1]]) for layers in self.layers
         )
+
+    def fold(self) -> None:
+        """Go on without the normalisations that were added."""
+        self._become(fold_norms(self.model()))
+        self._survey()
 
     def narrowest(self) -> int:
         """Size of the smallest graph that dropping channels can reach.
@@ -129,7 +136,7 @@ class LikeTeacher(TrainableGraph):
         widths = plan_widths(sizes, target, importance)
         drops = next_drops(sizes, widths, self.starts, 1.0, importance)
         sizes.drop(drops)
-        return narrow(channels, drops), sizes.size
+        return fold_norms(narrow(channels, drops)), sizes.size
 
     def shrink(
         self,
@@ -203,6 +210,13 @@ class LikeTeacher(TrainableGraph):
             mask = keep.masks(name)[axis]
             if mask is not None:
                 self.kept[name] = (axis, left[torch.from_numpy(mask)])
+
+    def _survey(self) -> Channels:
+        """Find the layers, and how wide they are to begin with."""
+        channels = follow_channels(self.skeleton, self.input)
+        self.layers = layers_of(channels)
+        self.starts = self._sizes(channels).widths
+        return channels
 
     def _sizes(self, channels: Channels) -> Sizes:
         return Sizes(channels, self.goal, self.block)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto
 
+from cake_onnx.graph.added_norms import ADDED
 from cake_onnx.graph.channels.follow import Channels
 from cake_onnx.graph.wiring import attribute
 
@@ -58,7 +59,11 @@ class Sizes:
     def __init__(self, channels: Channels, goal: Goal = "parameters", block: int | None = None) -> None:
         self.goal: Goal = goal
         self.block = block
-        stored = [tensor for tensor in channels.model.graph.initializer if tensor.data_type in _COUNTED]
+        stored = [
+            tensor
+            for tensor in channels.model.graph.initializer
+            if tensor.data_type in _COUNTED and not tensor.name.startswith(ADDED)
+        ]
         self._shape = {tensor.name: list(tensor.dims) for tensor in stored}
         self._uses = _uses(channels)
         self._kernels = _kernels(channels)

@@ -10,6 +10,9 @@ from torch.nn import functional
 
 from cake_onnx.graph.operators.registry import Apply, Bound, DeclinedError, Node, operator
 
+_MOMENTUM = 0.05
+"""How far stored statistics go towards those of a batch, while they learn."""
+
 
 @operator("BatchNormalization", since=(1, 6, 7, 9, 14, 15))
 def batch_normalization(node: Node) -> Bound:
@@ -29,11 +32,11 @@ def batch_normalization(node: Node) -> Bound:
     if not by_channel or any(value is None for value in stored):
         return node.bind(Apply(_batch_norm, epsilon=epsilon, by_channel=by_channel), 0, 1, 2, 3, 4)
     scale, bias, mean, variance = (value for value in stored if value is not None)
-    return node.bind(FrozenBatchNorm(scale, bias, mean, variance, epsilon), 0)
+    return node.bind(BatchNorm(scale, bias, mean, variance, epsilon), 0)
 
 
-class FrozenBatchNorm(nn.Module):
-    """Batch normalisation with fixed statistics, for any rank `(B, C, *sizes)`.
+class BatchNorm(nn.Module):
+    """Batch normalisation with stored statistics, for any rank `(B, C, *sizes)`.
 
     Args:
         weight: Scale `(C,)`.
@@ -41,6 +44,9 @@ class FrozenBatchNorm(nn.Module):
         running_mean: Mean `(C,)` seen in training.
         running_var: Variance `(C,)` seen in training.
         eps: Added to the variance.
+
+    Attributes:
+        learning: Whether it takes the statistics of the batch, and moves the stored ones towards them.
     """
 
     def __init__(
@@ -54,11 +60,21 @@ class FrozenBatchNorm(nn.Module):
         self.register_buffer("running_mean", running_mean)
         self.register_buffer("running_var", running_var)
         self.eps = eps
+        self.learning = False
+
+    def start_with(self, mean: Tensor, variance: Tensor) -> None:
+        """Take other statistics `(C,)`, and the scale and shift with which they change nothing."""
+        with torch.no_grad():
+            factor = self.weight / (self.running_var + self.eps).sqrt()
+            self.weight.copy_(factor * (variance + self.eps).sqrt())
+            self.bias.add_((mean - self.running_mean) * factor)
+            self.running_mean.copy_(mean)
+            self.running_var.copy_(variance)
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise `x (B, C, *sizes)` channel by channel."""
         return functional.batch_norm(
-            x, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps
+            x, self.running_mean, self.running_var, self.weight, self.bias, self.learning, _MOMENTUM, self.eps
         )
 
 

@@ -9,7 +9,7 @@ import torch
 from onnx import ModelProto
 
 from cake_onnx.graph.convert import convert_graph
-from cake_onnx.graph.operators.normalisation import FrozenBatchNorm
+from cake_onnx.graph.operators.normalisation import BatchNorm
 
 Compare = Callable[..., Any]
 Draw = Callable[..., Any]
@@ -32,7 +32,7 @@ def test_stored_statistics_can_be_read(parse: Callable[..., ModelProto], draw: D
         m=draw(3),
         v=np.ones(3, dtype=np.float32),
     )
-    layers = [module for module in convert_graph(model).modules() if isinstance(module, FrozenBatchNorm)]
+    layers = [module for module in convert_graph(model).modules() if isinstance(module, BatchNorm)]
     np.testing.assert_array_equal(layers[0].running_mean.numpy(), draw(3))
 
 
