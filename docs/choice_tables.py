@@ -14,13 +14,14 @@ FEWER = {
     "no-object": "objects in the prior",
     "no-strokes": "strokes in the prior",
 }
-ABLATED = ("fmnist_lenet5/auto/4", "mnist_mlp/auto/4")
+ABLATED = ("fmnist_lenet5/auto/4", "mnist_mlp/auto/4", "mnist_resnet8/auto/4")
 BASES = {
     "pool as it comes, whole batches": "the defaults of before, pool as it comes",
     "whole batches": "the defaults of before: whole batches",
     "pool as it comes, one rate": "the defaults of before, pool as it comes",
     "one rate": "the defaults of before: one rate",
     "made up": "the defaults of before: what goes is made up for",
+    "not normalised": "the defaults of before: not normalised",
     "": "nothing: the defaults",
 }
 """What is changed alone: variants' ends, the longest first, and how a base is told. Of before are one rate

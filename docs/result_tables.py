@@ -15,9 +15,10 @@ ARMS = {
     "cake": "CAKE",
     "lake": "LAKE",
 }
-EARLIER = ("made up", "one rate", "whole batches", "labels as they come, whole batches")
-"""Defaults of before, newest first: grown down, layers that make up for channels that go; one rate for all
-weights; besides, batches of 256 however short the run; T = 1 from scratch as well."""
+EARLIER = ("not normalised", "made up", "one rate", "whole batches", "labels as they come, whole batches")
+"""Defaults of before, newest first: grown down, deep students not normalised while they learn; layers that
+make up for channels that go; one rate for all weights; besides, batches of 256 however short the run; T = 1
+from scratch as well."""
 
 
 @dataclass(frozen=True)
