@@ -47,10 +47,6 @@ class Shrinking(Protocol):
         """Go `progress` of the way to `target` parameters; `moments` are cut as the weights are."""
         ...
 
-    def calibrate(self, x: Tensor) -> None:
-        """Let normalisations that it learns with begin with the statistics of samples `(B, *shape)`."""
-        ...
-
     def graph_bytes(self) -> bytes:
         """The graph as it is now, for a checkpoint."""
         ...
@@ -189,11 +185,6 @@ class Apprentice:
                 values = zip(_MOMENTS, cut, strict=True)
                 slots = {slot: torch.empty_like(weight).copy_(moment[name]) for slot, moment in values}
                 self.optimiser.state[weight] = {"step": step.clone(), **slots}
-
-    def calibrate(self, x: Tensor) -> None:
-        """Let a student that can lose channels look at samples `(B, *shape)` before it learns."""
-        if isinstance(self.module, Shrinking):
-            self.module.calibrate(x)
 
     def _shrinking(self) -> Shrinking:
         if not isinstance(self.module, Shrinking):

@@ -23,6 +23,7 @@ from cake_onnx.distill import (
 )
 from cake_onnx.errors import RunFailedError, UsageError
 from cake_onnx.graph.taps import Taps
+from cake_onnx.graph.trainable import TrainableGraph
 from cake_onnx.losses import logit_spread
 from cake_onnx.methods.fitted import compared, settings_for
 from cake_onnx.methods.pool import draw_chosen, label, suited
@@ -59,8 +60,9 @@ class Rounds:
         self.prior = self._suited_prior()
         self.bank = self._empty_bank(ranks.share(self.settings.bank))
         self.pool = self._draw_pool(ranks.share(self.settings.pool))
-        self.apprentice.calibrate(self._first_of_pool())
-        self._take_from_first()
+        if isinstance(lesson.student, TrainableGraph):
+            lesson.student.calibrate(self._first_of_pool())
+            self._take_from_first()
         self.spread = self._spread_of_logits()
         self.teaching = self._softened(teaching)
 
