@@ -158,8 +158,7 @@ def _student(teacher: Teacher, job: Job, config: Config) -> Student:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(job.seed)
         module = SHAPES[job.student](teacher.input, teacher.output.classes)
-    count = sum(weight.numel() for weight in module.parameters())
-    return Student(module, job.student, count, "a published shape")
+    return Student(module, job.student, count_weights(module), "a published shape")
 
 
 def decisions_in_torch(

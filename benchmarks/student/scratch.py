@@ -7,7 +7,7 @@ from onnx import ModelProto
 
 from cake_onnx.config import Config
 from cake_onnx.graph.channels import Channels, Sizes, follow_channels, narrow
-from cake_onnx.graph.trainable import TrainableGraph
+from cake_onnx.graph.trainable import TrainableGraph, count_weights
 from cake_onnx.methods.lesson import choose_student, weigh
 from cake_onnx.methods.outside import reset
 from cake_onnx.students import Student
@@ -56,10 +56,11 @@ def found(teacher: Teacher, job: Job, config: Config) -> Student:
 
 def _whole(teacher: Teacher, config: Config) -> tuple[LikeTeacher, int]:
     whole = LikeTeacher(teacher.prepared, teacher.input)
+    whole.fold()  # a student from scratch has the layers of the file
     return whole, int(teacher.parameters / config.compression)
 
 
 def _fresh(whole: LikeTeacher, narrowed: ModelProto, job: Job, reason: str) -> Student:
     graph = TrainableGraph(narrowed, whole.relation, whole_numbers=whole.whole_numbers)
     reset(graph, job.seed)
-    return Student(graph, job.variant, sum(weight.numel() for weight in graph.parameters()), reason)
+    return Student(graph, job.variant, count_weights(graph), reason)

@@ -68,9 +68,9 @@ class TrainableGraph(nn.Module):
         self.skeleton = untie(model)
         claimed = claim_graph(self.skeleton)
         body = convert_claimed(claimed).eval().requires_grad_(False)
-        weights, statistics = learning_weights(self.skeleton), stored_statistics(self.skeleton)
+        weights, statistics = learning_weights(self.skeleton), dict.fromkeys(stored_statistics(self.skeleton))
         found = _find_stored(self.skeleton, claimed, body, [*weights, *statistics])
-        self.places = {name: place for name, place in found.items() if place.initializer in weights}
+        self.places = {name: place for name, place in found.items() if place.initializer not in statistics}
         self.statistics = {name: place for name, place in found.items() if place.initializer in statistics}
         if not self.places:
             raise UnsupportedTeacherError(

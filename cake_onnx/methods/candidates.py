@@ -14,7 +14,7 @@ from cake_onnx.devices import generator
 from cake_onnx.errors import UnsupportedTeacherError
 from cake_onnx.graph.channels import Goal
 from cake_onnx.graph.export import export_student
-from cake_onnx.graph.trainable import TrainableGraph
+from cake_onnx.graph.trainable import TrainableGraph, count_weights
 from cake_onnx.methods.lesson import choose_student, flattened_picture, provenance, weigh
 from cake_onnx.students import Student
 from cake_onnx.students.like_teacher import NAME, LikeTeacher
@@ -107,8 +107,7 @@ class GrownDown(Candidates):
         """The teacher cut at once to at most this size, and the size it has."""
         narrowed, reached = self._module.narrowed(max(size, self.low), self._worth())
         graph = TrainableGraph(narrowed, self._module.relation, whole_numbers=self._module.whole_numbers)
-        parameters = sum(weight.numel() for weight in graph.parameters())
-        return Student(graph, NAME, parameters, ""), reached
+        return Student(graph, NAME, count_weights(graph), ""), reached
 
 
 class OfFamily(Candidates):

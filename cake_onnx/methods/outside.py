@@ -18,7 +18,7 @@ from cake_onnx.devices import generator
 from cake_onnx.errors import UnsupportedTeacherError, UsageError
 from cake_onnx.graph.float32 import as_float32, without_rounding
 from cake_onnx.graph.specs import InputSpec
-from cake_onnx.graph.trainable import TrainableGraph, weight_roles
+from cake_onnx.graph.trainable import TrainableGraph, count_weights, weight_roles
 from cake_onnx.graph.without_torchvision import without_torchvision
 from cake_onnx.students import Student
 from cake_onnx.students.entrance import image_entrance
@@ -59,7 +59,7 @@ def student_of_file(path: Path, weights: Literal["keep", "reset"], teacher: Teac
     graph = TrainableGraph(as_float32(body), other.prepared.cut.relation)
     if weights == "reset":
         reset(graph, seed)
-    count = sum(weight.numel() for weight in graph.parameters())
+    count = count_weights(graph)
     reason = f"the architecture of {path.name}, weights: {weights}"
     return Student(graph, path.stem, count, reason, file_sha256=other.file.sha256)
 
@@ -107,7 +107,7 @@ def student_of_factory(name: str, teacher: Teacher, target: int, seed: int) -> S
     if not isinstance(module, nn.Module):
         raise UsageError(f"a torch.nn.Module from {name}", f"a {type(module).__name__}", "return the network")
     _try(name, module.eval(), teacher.input, teacher.output.classes)
-    count = sum(weight.numel() for weight in module.parameters())
+    count = count_weights(module)
     return Student(module, name, count, "built by a function of yours")
 
 
@@ -144,7 +144,7 @@ def student_of_timm(name: str, teacher: Teacher, seed: int) -> Student:
             ) from error
     module = nn.Sequential(image_entrance(input), network)
     _try(f"timm:{name}", module.eval(), input, teacher.output.classes)
-    count = sum(weight.numel() for weight in module.parameters())
+    count = count_weights(module)
     return Student(module, f"timm:{name}", count, "built by timm, without pretrained weights")
 
 

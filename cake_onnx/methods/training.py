@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from cake_onnx.devices import Device
+from cake_onnx.graph.trainable import count_weights
 from cake_onnx.priors import Prior, ValueRange
 from cake_onnx.ranks import Ranks
 from cake_onnx.students.like_teacher import LikeTeacher
@@ -46,7 +47,7 @@ class Lesson:
         """What the student shall have in the end: parameters, or operations where it shrinks by those."""
         if self.shrink_to is not None:
             return self.shrink_to
-        return sum(weight.numel() for weight in self.student.parameters())
+        return count_weights(self.student)
 
     @property
     def block(self) -> int | None:

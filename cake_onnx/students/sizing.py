@@ -5,11 +5,11 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 
 import torch
-from torch import nn
 
 from cake_onnx.config import STUDENT_GROUP
 from cake_onnx.errors import UsageError
 from cake_onnx.graph.specs import InputSpec
+from cake_onnx.graph.trainable import count_weights
 from cake_onnx.students.family import FAMILIES, Family, Student
 from cake_onnx.students.pictures import Picture, SeesPictures
 
@@ -56,7 +56,7 @@ def build_student(
         # Not torch.manual_seed: that would also seed the generators of accelerators, which are not restored.
         torch.default_generator.manual_seed(seed)
         module = family.build(input, classes, width)
-    return Student(module, name, _count(module), reason)
+    return Student(module, name, count_weights(module), reason)
 
 
 def family_for(name: str, input: InputSpec, picture: Picture | None = None) -> Family:
@@ -129,11 +129,7 @@ def largest_width(family: Family, input: InputSpec, classes: int, target_paramet
 def parameters_at(family: Family, input: InputSpec, classes: int, width: float) -> int:
     """Trainable numbers of the network `family` would build, found without building it in memory."""
     with torch.device("meta"):  # shapes without storage: a network of any size is counted at once
-        return _count(family.build(input, classes, width))
-
-
-def _count(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
+        return count_weights(family.build(input, classes, width))
 
 
 def _too_small(
