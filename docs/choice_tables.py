@@ -30,24 +30,36 @@ _SCORE = "agreement_rest"
 
 
 def ablation(lines: Sequence[Line]) -> Table:
-    """What becomes of the agreement when one thing is left out or added, 50 rounds."""
+    """What becomes of the agreement when one thing is left out or added, 50 rounds.
+
+    What was measured by the defaults as they are hides what an earlier base said of the same change.
+    """
     table: Table = [("row", "changed", "agreement", "beside the row's first", "n", "beyond the spread")]
     here = [line for line in lines if int(line["rounds"]) == 50]
     for row, base in itertools.product(ABLATED, BASES):
         ours = [line for line in here if line["row"] == row and _base(line) == base]
-        whole = percent([line for line in ours if line["arm"] == "rounds" and not _variant(line)], _SCORE)
-        if not whole or not any(map(_change, ours)):
+        whole = [line for line in ours if line["arm"] == "rounds" and not _variant(line)]
+        anew = {_change(line) for line in here if line["row"] == row and base and not _base(line)}
+        changes = [change for change in dict.fromkeys(map(_change, ours)) if change and change not in anew]
+        if not whole or not changes:
             continue
-        table.append((row, BASES[base], spread(whole), "", str(len(whole)), ""))
-        for change in dict.fromkeys(filter(None, map(_change, ours))):
-            values = percent([line for line in ours if _change(line) == change], _SCORE)
-            apart = max(values) < min(whole) or min(values) > max(whole)
-            known = min(len(values), len(whole)) >= 3
-            table.append((
-                row, change, spread(values), f"{statistics.mean(values) - statistics.mean(whole):+.1f}",
-                str(len(values)), ("yes" if apart else "no") if known else "fewer than 3 seeds",
-            ))  # fmt: skip
+        table.append((row, BASES[base], spread(percent(whole, _SCORE)), "", str(len(whole)), ""))
+        for change in changes:
+            these = [line for line in ours if _change(line) == change]
+            table.append((row, change, *_beside(these, whole)))
     return table
+
+
+def _beside(changed: Sequence[Line], whole: Sequence[Line]) -> tuple[str, str, str, str]:
+    """Agreement of what was changed, how far that is from the same seeds without, n, and what it says."""
+    seeds = {line["seed"] for line in changed}
+    alike = [line for line in whole if line["seed"] in seeds] or list(whole)
+    with_it, without = percent(changed, _SCORE), percent(alike, _SCORE)
+    distance = f"{statistics.mean(with_it) - statistics.mean(without):+.1f}"
+    apart = max(with_it) < min(without) or min(with_it) > max(without)
+    known = min(len(with_it), len(without)) >= 3
+    said = ("yes" if apart else "no") if known else "fewer than 3 seeds"
+    return spread(with_it), distance, str(len(with_it)), said
 
 
 def _base(line: Line) -> str:
