@@ -68,7 +68,8 @@ never the best. One pass is the forward pass and the gradient of one sample; a f
 No training image was used, and choices looked at the first 2,000 test images of a set only."""
 _TARGETS = """\
 What was aimed at, the same defaults everywhere, and the largest budget measured within it: accuracy on the
-whole test set. `missing` was not measured within these passes. With a *, here and below: by earlier
+whole test set (`benchmarks/fidelity/run.py --plan benchmarks/fidelity/targets.plan`; 50 rounds are 0.3 M
+passes). `missing` was not measured within these passes. With a *, here and below: by earlier
 defaults, such as one rate for all weights of students grown down, or large batches in short runs (Rates and
 Steps in [tried.md](tried.md)).
 """
