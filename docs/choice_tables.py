@@ -14,7 +14,7 @@ FEWER = {
     "no-object": "objects in the prior",
     "no-strokes": "strokes in the prior",
 }
-ABLATED = ("fmnist_lenet5/auto/4", "mnist_mlp/auto/4", "mnist_resnet8/auto/4")
+ABLATED = ("fmnist_lenet5/auto/4", "fmnist_lenet5/half/4", "mnist_mlp/auto/4", "mnist_resnet8/auto/4")
 BASES = {
     "pool as it comes, whole batches": "the defaults of before, pool as it comes",
     "whole batches": "the defaults of before: whole batches",
