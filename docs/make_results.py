@@ -93,8 +93,8 @@ earlier defaults are kept where they compare one such run with another.
   of MNIST was at 98.7% accuracy at 2 M (n = 1); normalised while it learns it is at 98.1% at 0.3 M (n = 1).
   The one of CIFAR-10 needs steps most of all (67.0 in batches of 64, 61.9 in 256, at 0.9 M, by earlier
   defaults), and capacity: half its parameters, instead of a quarter, reach 79.1% (n = 1).
-- **ViT.** Passes are not what it lacks: it is at 95.7% at 0.3 M and at 94.3% at 2 M (n = 1 each). It calls most
-  drawn pictures an eight; kinds drawn by what it tells apart gave it 11 points at 0.2 M and 1 at 2 M, by
+- **ViT.** Passes are not what it lacks: it is at 95.7% at 0.3 M and at 94.3% at 2 M (n = 1 each). It calls
+  most drawn pictures an eight; kinds drawn by what it tells apart gave it 11 points at 0.2 M and 1 at 2 M, by
   earlier defaults. 2,000 real digits in the place of the pool take the same student to 98.6% on the other
   8,000 at 0.7 M (n = 1), so it does not lack size either.
 - **Families.** Students from scratch that share nothing with their teacher need pictures most of all. Those
