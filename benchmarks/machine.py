@@ -14,12 +14,12 @@ from cake_onnx.devices import processor_name
 def machine() -> dict[str, Any]:
     """Processor and versions."""
     return {
-        "processor": _processor(), "cores": os.cpu_count(), "torch": version("torch"),
+        "processor": processor(), "cores": os.cpu_count(), "torch": version("torch"),
         "cake_onnx": version("cake-onnx"),
     }  # fmt: skip
 
 
-def _processor() -> str:
+def processor() -> str:
     """Its name, and what it computes with where that is less than AVX-512: twice the time and no bfloat16."""
     widest = torch.backends.cpu.get_cpu_capability()
     return processor_name() if widest == "AVX512" else f"{processor_name()} ({widest})"

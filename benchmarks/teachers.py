@@ -11,21 +11,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 import time
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ledger import append, rows
+from machine import machine
 from real_data import real_data
 
 from cake_onnx.config import Config
-from cake_onnx.devices import processor_name
 from cake_onnx.graph.runtime import open_session, probabilities, scores
 from cake_onnx.methods.lesson import choose_student, prepare_lesson
 from cake_onnx.methods.rounds import train_in_rounds
@@ -112,9 +110,7 @@ def _measure(entry: dict[str, Any], arm: str, seed: int, options: argparse.Names
         "agreement_real": round(float(np.mean(decided[0] == decided[1])), 4),
         "accuracy_teacher": round(float(np.mean(decided[0] == y)), 4),
         "accuracy_student": round(float(np.mean(decided[1] == y)), 4),
-        "processor": processor_name(), "cores": os.cpu_count(), "torch": version("torch"),
-        "cake_onnx": version("cake-onnx"),
-    }  # fmt: skip
+    } | machine()  # fmt: skip
 
 
 def _compressed(path: Path, config: Config, x: np.ndarray, y: np.ndarray) -> dict[str, Any]:

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from ledger import append, rows
+from machine import processor
 
 from cake_onnx.config import Config
-from cake_onnx.devices import processor_name
 from cake_onnx.errors import CakeError
 from cake_onnx.pipeline import compress
 
@@ -71,7 +71,7 @@ def _measure(path: Path, name: str, producer: str, options: argparse.Namespace) 
     except subprocess.TimeoutExpired:
         return row | {"outcome": "too slow", "why": f"more than {options.limit:g} s"}
     seconds = round(time.perf_counter() - start, 1)
-    row |= {"seconds": seconds, "processor": processor_name()}
+    row |= {"seconds": seconds, "processor": processor()}
     if done.returncode:
         return row | {"outcome": "crash", "why": done.stderr.strip().splitlines()[-1][:300]}
     told: dict[str, Any] = json.loads(done.stdout)

@@ -39,7 +39,7 @@ def ablation(lines: Sequence[Line]) -> Table:
     for row, base in itertools.product(ABLATED, BASES):
         ours = [line for line in here if line["row"] == row and _base(line) == base]
         whole = [line for line in ours if line["arm"] == "rounds" and not _variant(line)]
-        anew = {_change(line) for line in here if line["row"] == row and base and not _base(line)}
+        anew = {_change(line) for line in here if line["row"] == row and not _base(line)} if base else set()
         changes = [change for change in dict.fromkeys(map(_change, ours)) if change and change not in anew]
         if not whole or not changes:
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from docs.result_tables import ARMS, Line, Table, known, star
+from docs.result_tables import ARMS, Line, Table, known, star, where_run
 
 _TEACHER, _BOTH = "bare teacher", "bare teacher and student"
 _FULL, _QUARTER = "student of full size", "student a quarter"
@@ -21,19 +21,14 @@ PUBLISHED = {"mnist_lenet5/half/4": 0.984, "fmnist_lenet5/half/4": 0.765}
 _GROWN = {"mnist_lenet5/auto/4": 0.984, "fmnist_lenet5/auto/4": 0.765}
 
 
-def where(line: Line) -> str:
-    """The device, or the processor that is one."""
-    return line["processor"] if line["device"] == "cpu" else line["device"]
-
-
 def step(lines: Sequence[Line]) -> Table:
     """One row a teacher and device."""
     table: Table = [(
         "teacher", "precision", "passes/s", "no student / teacher", "full student / both",
         "quarter / both", "full student / teacher", "quarter / teacher", "n", "where",
     )]  # fmt: skip
-    for place, subject in dict.fromkeys((where(line), line["subject"]) for line in lines):
-        these = [line for line in lines if (where(line), line["subject"]) == (place, subject)]
+    for place, subject in dict.fromkeys((where_run(line), line["subject"]) for line in lines):
+        these = [line for line in lines if (where_run(line), line["subject"]) == (place, subject)]
         found = {(line["way"], line["against"]): line for line in these}
         alone = found["no student", _TEACHER]
         ratios = [
@@ -54,12 +49,12 @@ def ways(lines: Sequence[Line]) -> Table:
         "decisions changed", "n", "where",
     )]  # fmt: skip
     for place, subject, batch in dict.fromkeys(
-        (where(line), line["subject"], line["batch"]) for line in lines
+        (where_run(line), line["subject"], line["batch"]) for line in lines
     ):
         found = {
             line["way"]: line
             for line in lines
-            if (where(line), line["subject"], line["batch"]) == (place, subject, batch)
+            if (where_run(line), line["subject"], line["batch"]) == (place, subject, batch)
         }
         half = found["bfloat16, channels-last"]
         chosen = next((way for way, line in found.items() if line["note"] == "default"), "")
@@ -81,7 +76,7 @@ def compiled(lines: Sequence[Line]) -> Table:
         changed = f"{100 * float(line['changed']):.1f}%" if measured else ""
         table.append((
             line["subject"], line["way"], _number(line["value"]) if measured else "missing",
-            _times(line), changed, line["note"], line["n"], where(line),
+            _times(line), changed, line["note"], line["n"], where_run(line),
         ))  # fmt: skip
     return table
 
@@ -91,15 +86,15 @@ def threads(lines: Sequence[Line]) -> Table:
     table: Table = [("network", "precision", "samples/s", "times as fast as 1", "n", "load", "where")]
     for line in lines:
         row = (line["subject"], line["precision"], _number(line["value"]), _times(line))
-        table.append((*row, line["n"], line["load"], f"{line['way']}, {where(line)}"))
+        table.append((*row, line["n"], line["load"], f"{line['way']}, {where_run(line)}"))
     return table
 
 
 def converted(lines: Sequence[Line]) -> Table:
     """One row a network and device, then the medians."""
     table: Table = [("network", "forward", "forward and gradient", "n", "where")]
-    for place in dict.fromkeys(map(where, lines)):
-        these = [line for line in lines if where(line) == place]
+    for place in dict.fromkeys(map(where_run, lines)):
+        these = [line for line in lines if where_run(line) == place]
         medians = [
             statistics.median(float(line["ratio"]) for line in these if (line["way"] == "forward") == forward)
             for forward in (True, False)
@@ -120,7 +115,7 @@ def classes(lines: Sequence[Line]) -> Table:
         milliseconds = float(line["value"])
         share = f"{100 * float(line['ratio']):.2f}%" if beside else ""
         each = f"{1e6 * milliseconds / count / 1024:.2f}"
-        table.append((line["subject"], f"{count:,}", _spread(line), each, share, line["n"], where(line)))
+        table.append((line["subject"], f"{count:,}", _spread(line), each, share, line["n"], where_run(line)))
     return table
 
 
@@ -130,7 +125,7 @@ def samples(lines: Sequence[Line]) -> Table:
     for line in lines:
         table.append((
             line["subject"], f"{int(line['batch']):,}", f"{float(line['value']):.0f}", line["note"],
-            where(line),
+            where_run(line),
         ))  # fmt: skip
     return table
 
@@ -147,12 +142,12 @@ def together(lines: Sequence[Line]) -> Table:
             other
             for other in lines
             if other["subject"] == f"{line['subject']}, agreement"
-            and (other["way"], where(other)) == (line["way"], where(line))
+            and (other["way"], where_run(other)) == (line["way"], where_run(line))
         )
         # The ratio is time over time as everywhere.
         table.append((
             line["subject"], line["way"].split()[0], _spread(line), _times(line), _spread(agreed), line["n"],
-            line["load"], where(line),
+            line["load"], where_run(line),
         ))  # fmt: skip
     return table
 
@@ -176,10 +171,9 @@ def _reached(lines: Sequence[Line], wanted: float) -> tuple[str, ...]:
         accuracy = statistics.mean(float(line["accuracy"]) for line in these)
         if accuracy >= wanted:
             seconds = statistics.median(float(line["seconds"]) for line in these)
-            places = dict.fromkeys(line["device"].split(",")[0] for line in these)
-            where = " and ".join(these[0]["processor"] if place == "cpu" else place for place in places)
+            places = " and ".join(dict.fromkeys(map(where_run, these)))
             spent = f"{passes / 1e6:.2f}{star(these)}"
-            return spent, f"{seconds:.0f}", f"{100 * accuracy:.1f}", str(len(these)), where
+            return spent, f"{seconds:.0f}", f"{100 * accuracy:.1f}", str(len(these)), places
     if not budgets:
         return "missing", "", "", "", ""
     best = max(statistics.mean(float(line["accuracy"]) for line in these) for these in budgets.values())

@@ -28,10 +28,10 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from ledger import append, rows
+from machine import processor
 from real_data import real_data
 
 from cake_onnx.config import Config
-from cake_onnx.devices import processor_name
 from cake_onnx.graph.runtime import open_session
 from cake_onnx.judge import Side
 from cake_onnx.judge.comparison import asker
@@ -171,7 +171,7 @@ def _student_of(
         "accuracy_teacher": round(float(np.mean(both[0] == y)), 4),
         "accuracy_student": round(float(np.mean(both[1] == y)), 4),
         "n_real": len(x), "agreement_held_out": round(held_out.agreement, 4), "seconds": round(seconds, 1),
-        "processor": processor_name(),
+        "processor": processor(),
     }  # fmt: skip
 
 
