@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch import Tensor
 from cake_onnx.graph.specs import Bounds, InputSpec, Layout
 from cake_onnx.losses import total_variation
 from cake_onnx.priors import GaussianPrior, ImagePrior, Prior, TabularPrior, UniformPrior, ValueRange
+from cake_onnx.priors.drawing import draw_strokes
 from cake_onnx.priors.image import shift
 
 PIXELS = Bounds((0.0,), (255.0,), "test", False)
@@ -138,6 +140,24 @@ def test_pictures_fill_the_range_and_are_smoother_than_noise() -> None:
     assert pictures.min() < 5
     assert pictures.max() > 250
     assert total_variation(pictures).mean() < 0.5 * total_variation(noise).mean()
+
+
+def test_some_strokes_are_closed_around_their_ground() -> None:
+    closed = [rings(picture) for picture in draw_strokes(300, 1, (28, 28), new(2))[:, 0]]
+    assert 0.25 < sum(closed) / len(closed) < 0.75
+
+
+def rings(picture: Tensor) -> bool:
+    """Whether ink shuts some of the ground off from the edge of `(H, W)`."""
+    away = (picture - picture.median()).abs()  # most of it is ground
+    ground = away < away.max() / 2
+    reached = F.pad(torch.zeros(26, 26), (1, 1, 1, 1), value=1.0).bool() & ground
+    for _ in range(28 * 28):
+        grown = F.max_pool2d(reached[None].float(), 3, 1, 1)[0].bool() & ground
+        if bool((grown == reached).all()):
+            break
+        reached = grown
+    return bool((ground & ~reached).any())
 
 
 def test_penalty_of_images_is_total_variation_in_units_of_the_range() -> None:
