@@ -14,7 +14,14 @@ FEWER = {
     "no-object": "objects in the prior",
     "no-strokes": "strokes in the prior",
 }
-ABLATED = ("fmnist_lenet5/auto/4", "fmnist_lenet5/half/4", "mnist_mlp/auto/4", "mnist_resnet8/auto/4")
+ABLATED = {
+    "fmnist_lenet5/auto/4": 50,
+    "fmnist_lenet5/half/4": 50,
+    "mnist_mlp/auto/4": 50,
+    "mnist_resnet8/auto/4": 20,
+    "mnist_vit/auto/4": 20,
+}
+"""Rows and rounds: the last two take three times as long."""
 BASES = {
     "pool as it comes, whole batches": "the defaults of before, pool as it comes",
     "whole batches": "the defaults of before: whole batches",
@@ -22,6 +29,7 @@ BASES = {
     "one rate": "the defaults of before: one rate",
     "made up": "the defaults of before: what goes is made up for",
     "not normalised": "the defaults of before: not normalised",
+    "strokes without arcs": "the defaults of before: strokes without arcs",
     "": "nothing: the defaults",
 }
 """What is changed alone: variants' ends, the longest first, and how a base is told. Of before are one rate
@@ -30,12 +38,13 @@ _SCORE = "agreement_rest"
 
 
 def ablation(lines: Sequence[Line]) -> Table:
-    """What becomes of the agreement when one thing is left out or added, 50 rounds.
+    """What becomes of the agreement when one thing is left out or added.
 
     What was measured by the defaults as they are hides what an earlier base said of the same change.
     """
-    table: Table = [("row", "changed", "agreement", "beside the row's first", "n", "beyond the spread")]
-    here = [line for line in lines if int(line["rounds"]) == 50]
+    head = ("row", "M passes", "changed", "agreement", "beside the row's first", "n", "beyond the spread")
+    table: Table = [head]
+    here = [line for line in lines if int(line["rounds"]) == ABLATED.get(line["row"])]
     for row, base in itertools.product(ABLATED, BASES):
         ours = [line for line in here if line["row"] == row and _base(line) == base]
         whole = [line for line in ours if line["arm"] == "rounds" and not _variant(line)]
@@ -43,10 +52,11 @@ def ablation(lines: Sequence[Line]) -> Table:
         changes = [change for change in dict.fromkeys(map(_change, ours)) if change and change not in anew]
         if not whole or not changes:
             continue
-        table.append((row, BASES[base], spread(percent(whole, _SCORE)), "", str(len(whole)), ""))
+        first = spread(percent(whole, _SCORE))
+        table.append((row, passes(whole), BASES[base], first, "", str(len(whole)), ""))
         for change in changes:
             these = [line for line in ours if _change(line) == change]
-            table.append((row, change, *_beside(these, whole)))
+            table.append((row, passes(these), change, *_beside(these, whole)))
     return table
 
 
@@ -68,7 +78,7 @@ def _base(line: Line) -> str:
 
 
 def _variant(line: Line) -> str:
-    return line["variant"].removesuffix(_base(line)).removesuffix(", ")
+    return line["variant"].removesuffix(_base(line)).removesuffix(", ").removeprefix("once more")
 
 
 def _change(line: Line) -> str:

@@ -15,8 +15,16 @@ ARMS = {
     "cake": "CAKE",
     "lake": "LAKE",
 }
-EARLIER = ("not normalised", "made up", "one rate", "whole batches", "labels as they come, whole batches")
-"""Defaults of before, newest first: grown down, deep students not normalised while they learn; layers that
+EARLIER = (
+    "strokes without arcs",
+    "not normalised",
+    "made up",
+    "one rate",
+    "whole batches",
+    "labels as they come, whole batches",
+)
+"""Defaults of before, newest first: drawn strokes were bent lines alone; besides, as in those that follow,
+grown down, deep students not normalised while they learn; layers that
 make up for channels that go; one rate for all weights; besides, batches of 256 however short the run; T = 1
 from scratch as well."""
 

@@ -74,9 +74,7 @@ class Rounds:
             self._narrow(index, self.lesson.shrink_to)
         self._add_to_pool(self.pool, ranks.share(self.settings.refresh), draw)
         if self._groups:
-            halfway, end = self._diffuse(index, draw)
-            for samples in (halfway, end) if self.settings.halfway else (end,):
-                self.bank.add(samples.x, draw)
+            self.bank.add(self._diffuse(index, draw).x, draw)
         loss, agreement = learn_round(
             self.apprentice,
             self.teacher,
@@ -141,16 +139,13 @@ class Rounds:
     def _group(self) -> int:
         return min(self.settings.group, self.lesson.classes)
 
-    def _diffuse(self, index: int, draw: torch.Generator) -> tuple[Samples, Samples]:
+    def _diffuse(self, index: int, draw: torch.Generator) -> Samples:
         settings, place = self.settings, self.lesson.device.torch_device
         group, groups = self._group, self._groups
         wanted = draw_wanted(groups, group, self.lesson.classes, draw)
-        replayed = round(groups * group * settings.replay) if len(self.bank) else 0
-        fresh = self.pool.draw(groups * group - replayed, draw)
-        start = torch.cat([self.bank.draw(replayed, draw), fresh]) if replayed else fresh
-        order = torch.randperm(len(start), generator=draw).to(place)
-        start = self.lesson.prior.project(start[order])
-        return diffuse(
+        # Storage in half precision may round a value at a bound to just beyond it.
+        start = self.lesson.prior.project(self.pool.draw(groups * group, draw))
+        _, end = diffuse(
             self.teacher,
             self.student,
             self.lesson.prior,
@@ -162,6 +157,7 @@ class Rounds:
             draw,
             index,
         )
+        return end
 
     def _empty_bank(self, capacity: int) -> Bank:
         bounds = self.lesson.bounds

@@ -46,8 +46,6 @@ class RoundSettings:
     Attributes:
         samples: Samples diffused a round; 0 leaves the boundary out, which is the baseline.
         group: Samples of a contrastive group; fewer where there are fewer classes.
-        halfway: Bank samples half way to the boundary as well as at the end.
-        replay: Share of them that start from the bank, once there is one; the others start from the pool.
         pool: Most prior samples held, all drawn at the start.
         refresh: Prior samples drawn anew each round; they take the places of random ones.
         candidates: Pictures drawn for each that the pool takes, the teacher choosing (`pool.draw_chosen`).
@@ -68,8 +66,6 @@ class RoundSettings:
 
     samples: int = 250
     group: int = 10
-    halfway: bool = True
-    replay: float = 0.5
     pool: int = 20_000
     refresh: int = 100
     candidates: int = 5
