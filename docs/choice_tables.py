@@ -29,7 +29,7 @@ BASES = {
     "one rate": "the defaults of before: one rate",
     "made up": "the defaults of before: what goes is made up for",
     "not normalised": "the defaults of before: not normalised",
-    "strokes without arcs": "the defaults of before: strokes without arcs",
+    "samples mixed, strokes without arcs": "the defaults of before: samples mixed, strokes without arcs",
     "": "nothing: the defaults",
 }
 """What is changed alone: variants' ends, the longest first, and how a base is told. Of before are one rate

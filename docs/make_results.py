@@ -132,7 +132,7 @@ the second half, which neither has seen. Target: within 1 point of it, in a minu
 _ABLATION = """\
 `benchmarks/fidelity/run.py --plan benchmarks/fidelity/ablation.plan`: one thing left out, or added, alone,
 agreement on the images that no choice looked at. Labels cannot be stored instead of asked for anew: what a
-student sees is moved and mixed first, so none that was stored would fit. What a change gives is told beside
+student sees is moved first, so none that was stored would fit. What a change gives is told beside
 the runs without it that have the same seeds.
 """
 _SENSITIVITY = """\

@@ -18,20 +18,16 @@ from cake_onnx.priors import Prior
 def compose_batch(
     bank: Bank, pool: Bank, prior: Prior, settings: Distillation, generator: torch.Generator
 ) -> Tensor:
-    """A batch for the student, `(B, *shape)` where the bank is: from pool and bank, varied, partly mixed.
+    """A batch for the student, `(B, *shape)` where the bank is: from pool and bank, varied.
 
-    Mixing walks straight lines between samples, and a line between two classes crosses a boundary.
+    Samples are not mixed with one another (mixup, Zhang et al., 2018): an MLP learnt from blends agreed with
+    its teacher on 73% where it now does on 79% (docs/tried.md, Mixing).
     """
     banked = round(settings.batch * (1 - settings.prior_share)) if len(bank) else 0
     fresh = pool.draw(settings.batch - banked, generator)
     x = torch.cat([fresh, bank.draw(banked, generator)]) if banked else fresh
     # Storage in half precision may round a value at a bound to just beyond it.
-    x = prior.augment(prior.project(x), generator)
-    column = (-1, *[1] * (x.dim() - 1))
-    mixed = (torch.rand(len(x), generator=generator) < settings.mix_share).view(column).to(x.device)
-    weight = torch.rand(len(x), generator=generator).view(column).to(x.device)
-    other = x[torch.randperm(len(x), generator=generator).to(x.device)]
-    return prior.project(torch.where(mixed, weight * x + (1 - weight) * other, x))
+    return prior.augment(prior.project(x), generator)
 
 
 def learn_round(

@@ -14,7 +14,6 @@ class Distillation:
         steps: Student steps a round.
         batch: Samples a step, B.
         prior_share: Share of a batch that comes from the prior's pool; the rest comes from the bank.
-        mix_share: Share of a batch that is mixed with another sample of it, by a uniform weight.
         learning_rate: AdamW's, falling to 0 by a cosine over the run.
         relative: Whether that rate is in units of the root mean square of each weight, measured every round;
             of 0.1 for biases and scales.
@@ -29,7 +28,6 @@ class Distillation:
     steps: int = 30
     batch: int = 256
     prior_share: float = 0.6
-    mix_share: float = 0.3
     learning_rate: float = 4e-3
     relative: bool = False
     weight_decay: float = 1e-4

@@ -112,7 +112,7 @@ def by_bytes(teacher: Teacher) -> dict[int, Settled]:
 def by_time(teacher: Teacher) -> dict[int, Settled]:
     """Students for processors with blocks of 16 and of 8."""
     found = {}
-    for block, ratio in ((16, 0.7), (8, 0.5)):
+    for block, ratio in ((16, 0.7), (8, 0.35)):
         processor, wish = Processor(teacher, block), config(max_latency_ratio=ratio)
         found[block] = Settled(wish, settle_on(processor, teacher, wish), processor.timed)
     return found
