@@ -20,8 +20,8 @@ def compose_batch(
 ) -> Tensor:
     """A batch for the student, `(B, *shape)` where the bank is: from pool and bank, varied.
 
-    Samples are not mixed with one another (mixup, Zhang et al., 2018): an MLP learnt from blends agreed with
-    its teacher on 73% where it now does on 79% (docs/tried.md, Mixing).
+    Samples are not mixed with one another (mixup, Zhang et al., 2018): an MLP that learnt from blends agreed
+    with its teacher on 73%, one that learnt from samples as they are on 80% (docs/tried.md, Mixing).
     """
     banked = round(settings.batch * (1 - settings.prior_share)) if len(bank) else 0
     fresh = pool.draw(settings.batch - banked, generator)
