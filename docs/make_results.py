@@ -91,8 +91,8 @@ earlier defaults are kept where they compare one such run with another.
   0.3, 0.6 and 2 M. It is at 87.7% at 0.3 M now (n = 3), where those of before gave 88.2 (n = 6): of what
   left, starts from the bank or samples half way may have been worth half a point here (What goes, and how, in
   tried.md), and will be asked again. It loses shirts most of all: it agrees on 51 to 61% of them, and on 90%
-  or more of every other class (three seeds). Smaller batches, temperatures, more prior samples, evened pools, shifted samples and other rates gave nothing
-  (Choices; Rates in tried.md).
+  or more of every other class (three seeds). Smaller batches, temperatures, more prior samples, evened pools,
+  shifted samples and other rates gave nothing (Choices; Rates in tried.md).
 - **ResNet-8 of 19,000 parameters.** Agreement still rises at the largest budgets: by earlier defaults the one
   of MNIST was at 98.7% accuracy at 2 M (n = 1); normalised while it learns it is at 98.1% at 0.3 M (n = 1).
   The one of CIFAR-10 needs steps most of all (67.0 in batches of 64, 61.9 in 256, at 0.9 M, by earlier
