@@ -98,7 +98,7 @@ earlier defaults are kept where they compare one such run with another.
   The one of CIFAR-10 needs steps most of all (67.0 in batches of 64, 61.9 in 256, at 0.9 M, by earlier
   defaults), and capacity: half its parameters, instead of a quarter, reach 79.1% (n = 1).
 - **ViT.** Passes were not what it lacked: by earlier defaults it was at 95.7% at 0.3 M and at 94.3% at 2 M
-  (n = 1 each). It lost up to five nines in six, as no picture had a ring; strokes now have some, and it is at
+  (n = 1 each). It lost up to five nines in six, as few pictures had a ring; strokes now have, and it is at
   94.5% at 0.12 M, where it was at 92.4 (n = 3 each). A quarter of the nines are still lost there. Longer runs
   by these defaults are missing. 2,000 real digits in the place of the pool took the same student to 98.6% on
   the other 8,000 at 0.7 M (n = 1), so it does not lack size.
@@ -154,8 +154,8 @@ What it costs to state a range of the input that is off by a factor of 2: 40 rou
 _CHOICES = """\
 Defaults were chosen by these runs, on the first 2,000 images of a set. `no features`: the student grown down
 learns from logits alone. `features, weight constant`: what its layers read counts equally over the whole
-run; the default lets that weight fall to 0. `one rate` and `whole batches` (which had one rate as well): by
-the defaults of before.
+run; the default lets that weight fall to 0. `samples mixed, strokes without arcs`, `one rate` and `whole
+batches` (which had one rate as well): by defaults of before. `once more`: with the same seed, on another day.
 """
 _SIZES = """\
 Agreement with the teacher on real test images by size, 50 rounds (0.3 M passes) each, of wide ResNets 10
@@ -174,7 +174,7 @@ at once whatever the width, and the smallest form of all takes about half the ti
 """
 _TEACHERS = """\
 `python benchmarks/teachers.py`: every teacher through the whole command once, within minutes of one core,
-most of them far from converged. Students other than like-teacher are from scratch.
+most of them far from converged. Students other than like-teacher are from scratch. By earlier defaults.
 """
 
 

@@ -80,7 +80,7 @@ def targets(lines: Sequence[Line]) -> Table:
             and line["arm"] == "rounds"
             and float(line["passes"]) <= target.most_passes * 1.001e6  # whole rounds, told to two digits
         ]
-        newest, largest = longest(_of_the_newest(within)), longest(known(within))
+        newest, largest = _newest(within), longest(known(within))
         table.append(_reached(target, newest, lines))
         if largest != newest:
             table.append(_reached(target, largest, lines))
@@ -102,7 +102,7 @@ def _least(target: Target, reached: Sequence[Line], lines: Sequence[Line]) -> fl
     if not isinstance(target.least, str):
         return target.least
     rounds = int(reached[0]["rounds"]) if reached else 0
-    twin, _ = _newest(runs_of(lines, target.least, rounds, "rounds"))
+    twin = _newest(runs_of(lines, target.least, rounds, "rounds"))
     return statistics.mean(percent(twin, "accuracy")) - 0.5 if twin else None
 
 
@@ -137,8 +137,8 @@ def ceilings(lines: Sequence[Line]) -> Table:
             difference = statistics.mean(mine) - statistics.mean(ceiling)
             seconds = statistics.median(float(line["seconds"]) for line in ours)
             table.append((
-                row, spread(ceiling), spread(mine), f"{difference:+.1f}", f"{len(real)}, {len(ours)}",
-                passes(ours), f"{seconds:.0f}",
+                row, spread(ceiling), f"{spread(mine)}{star(ours)}", f"{difference:+.1f}",
+                f"{len(real)}, {len(ours)}", passes(ours), f"{seconds:.0f}",
             ))  # fmt: skip
     return table
 
@@ -155,17 +155,16 @@ def families(lines: Sequence[Line]) -> Table:
         for kind in kinds:
             row = f"{teacher}/{kind}/1"
             ours = [line for line in lines if line["row"] == row and line["arm"] == "rounds"]
-            these, earlier = _newest(ours)
-            reached = spread(percent(these, "accuracy")) + earlier if these else ""
+            these = _newest(ours)
+            reached = spread(percent(these, "accuracy")) + star(these) if these else ""
             cells.append(f"{reached}, {passes(these)} M" if these else "missing")
         table.append((teacher, *cells))
     return table
 
 
-def _newest(lines: Sequence[Line]) -> tuple[list[Line], str]:
-    """Those of the largest budget that the defaults were measured on, or else earlier ones, with a star."""
-    these = _of_the_newest(lines)
-    return longest(these), star(these)
+def _newest(lines: Sequence[Line]) -> list[Line]:
+    """Those of the largest budget that the defaults were measured on, or else earlier ones."""
+    return longest(_of_the_newest(lines))
 
 
 def known(lines: Sequence[Line]) -> list[Line]:
