@@ -151,8 +151,9 @@ def rings(picture: Tensor) -> bool:
     """Whether ink shuts some of the ground off from the edge of `(H, W)`."""
     away = (picture - picture.median()).abs()  # most of it is ground
     ground = away < away.max() / 2
-    reached = F.pad(torch.zeros(26, 26), (1, 1, 1, 1), value=1.0).bool() & ground
-    for _ in range(28 * 28):
+    reached = ground.clone()
+    reached[1:-1, 1:-1] = False
+    for _ in range(picture.numel()):
         grown = F.max_pool2d(reached[None].float(), 3, 1, 1)[0].bool() & ground
         if bool((grown == reached).all()):
             break
