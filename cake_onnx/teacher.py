@@ -21,8 +21,10 @@ from cake_onnx.graph.specs import InputSpec, OutputSpec
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-_LIGHT = 50_000
-"""Multiply-adds of a sample where both took equally long: dense layers, batches of 256 (benchmarks/speed)."""
+_LIGHT, _LIGHT_CONVOLUTIONS = 50_000, 1_000_000
+"""Multiply-adds of a sample up to which bfloat16 saves no time: dense layers in batches of 256
+(benchmarks/speed), and whole runs of networks with convolutions, whose students also lost by it: at 0.4 M
+level, at 2.4 M 1.2 and at 9.3 M 1.5 times as quick (docs/tried.md, Precision)."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,9 @@ class Teacher:
 
     @property
     def light(self) -> bool:
-        """True where a processor needs longer to cast to bfloat16 than it saves by computing in it."""
-        return "convolution" not in self.traits and multiply_adds(self.prepared, self.input) < _LIGHT
+        """True where a processor saves nothing by bfloat16, since casting takes what computing gains."""
+        most = _LIGHT_CONVOLUTIONS if "convolution" in self.traits else _LIGHT
+        return multiply_adds(self.prepared, self.input) < most
 
 
 def load_teacher(

@@ -61,7 +61,10 @@ _WAYS = """\
 The bare step of a teacher, forward and input gradient: times as fast as plain float32 (`c.l.`: pictures
 channels-last). `default` is what cake-onnx takes. It asks what the processor can do and never times, so that
 two runs choose alike: bfloat16 where there are instructions for it, unless it would change more than 3% of
-the teacher's decisions or, on a processor, the network is dense layers of fewer than 50,000 multiply-adds.
+the teacher's decisions or, on a processor, the network is light: dense layers of fewer than 50,000
+multiply-adds, or convolutions and fewer than 1,000,000, where a whole run is no quicker on an AMD EPYC and
+its student is worse (Precision, in [tried.md](tried.md)). That holds for LeNet-5: rows that say `bfloat16`
+there are older than the rule.
 The difference is that of bfloat16 from float32 over 1,024 samples of the prior, in standard deviations of
 the logits; part of the decisions that change lie at a boundary.
 """

@@ -66,12 +66,20 @@ def test_a_large_network_learns_in_parts(fixtures: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("name", "precision"), [("moons_mlp", "float32"), ("digits_cnn", "bfloat16 autocast")]
+    ("name", "operations", "precision"),
+    [
+        ("moons_mlp", None, "float32"),
+        ("digits_cnn", None, "float32"),
+        ("moons_mlp", 0, "float32"),
+        ("digits_cnn", 0, "bfloat16 autocast"),
+    ],
 )
 def test_a_light_network_stays_in_float32(
-    name: str, precision: str, fixtures: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, operations: int | None, precision: str, fixtures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    if operations is not None:
+        monkeypatch.setattr("cake_onnx.teacher._LIGHT_CONVOLUTIONS", operations)
     teacher, config = load_teacher(fixtures / f"{name}.onnx"), parse_config({"device": "cpu"})
     lesson, _ = prepare_lesson(teacher, choose_student(teacher, config), config)
     assert repr(lesson.device) == f"cpu, {precision}"

@@ -232,6 +232,7 @@ def test_a_deep_network_on_small_images_learns_in_float32(
     teacher: Teacher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    monkeypatch.setattr("cake_onnx.teacher._LIGHT_CONVOLUTIONS", 0)
     for name, kind in (("timm:test_resnet", None), ("like-teacher", torch.bfloat16)):
         asked = config(student=name, device="cpu")
         lesson, _ = prepare_lesson(teacher, choose_student(teacher, asked), asked)
