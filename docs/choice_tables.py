@@ -30,6 +30,7 @@ BASES = {
     "made up": "the defaults of before: what goes is made up for",
     "not normalised": "the defaults of before: not normalised",
     "samples mixed, strokes without arcs": "the defaults of before: samples mixed, strokes without arcs",
+    "bfloat16": "the defaults of before: bfloat16",
     "": "nothing: the defaults",
 }
 """What is changed alone: variants' ends, the longest first, and how a base is told. Of before are one rate

@@ -133,7 +133,7 @@ def samples(lines: Sequence[Line]) -> Table:
 def together(lines: Sequence[Line]) -> Table:
     """One row a number of ranks."""
     table: Table = [
-        ("teacher", "ranks", "passes/s", "times as fast as 1", "agreement, %", "n", "load", "where")
+        ("teacher", "rounds", "ranks", "passes/s", "times as fast as 1", "agreement, %", "n", "load", "where")
     ]
     for line in lines:
         if line["unit"] != "passes/s":
@@ -142,12 +142,13 @@ def together(lines: Sequence[Line]) -> Table:
             other
             for other in lines
             if other["subject"] == f"{line['subject']}, agreement"
-            and (other["way"], where_run(other)) == (line["way"], where_run(line))
+            and (other["way"], other["batch"], where_run(other))
+            == (line["way"], line["batch"], where_run(line))
         )
         # The ratio is time over time as everywhere.
         table.append((
-            line["subject"], line["way"].split()[0], _spread(line), _times(line), _spread(agreed), line["n"],
-            line["load"], where_run(line),
+            line["subject"], line["batch"], line["way"].split()[0], _spread(line), _times(line),
+            _spread(agreed), line["n"], line["load"], where_run(line),
         ))  # fmt: skip
     return table
 
