@@ -94,11 +94,12 @@ _SAMPLES = """\
 """
 _RANKS = """\
 `torchrun --nproc-per-node 2 -m cake_onnx compress`, one thread a rank, against one rank: target 1.7 times the
-passes a second, with equal agreement with the teacher on real test images. Small networks do not get there:
-short runs teach in batches of 64, and a step of LeNet-5 takes 17 ms for 64 samples and 13 ms for 32, since
-most of it is the same for any number; to that comes the exchange of gradients, 2 to 5 ms, of which 1.7 ms are
-the latency of gloo between two processes here. Diffusion alone, in large batches, takes 19.9 s on one rank
-and 11.3 s on two (`fmnist_lenet5`, 20 rounds, n = 1).
+passes a second, with equal agreement with the teacher on real test images. LeNet-5 comes to 1.5 in runs of
+0.6 M passes (`--budget small`, 100 rounds), which teach in batches of 256. Shorter ones teach in smaller
+batches and gain little: with 64 samples a step of LeNet-5 takes 17 ms and with 32 still 13 ms, since most of
+it is the same for any number. To that comes the exchange of gradients, 2 to 5 ms, of which 1.7 ms are the
+latency of gloo between two processes here. Diffusion alone, in large batches, takes 19.9 s on one rank and
+11.3 s on two (`fmnist_lenet5`, 20 rounds, n = 1).
 """
 _TIME_TO = """\
 The least budget whose last states reach the accuracy that CAKE's students have after 65.5 million passes,
