@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 _LIGHT, _LIGHT_CONVOLUTIONS = 50_000, 1_000_000
 """Multiply-adds of a sample up to which bfloat16 saves no time: dense layers in batches of 256
-(benchmarks/speed), and whole runs of networks with convolutions, whose students also lost by it: at 0.4 M
-level, at 2.4 M 1.2 and at 9.3 M 1.5 times as quick (docs/tried.md, Precision)."""
+(benchmarks/speed), and networks with convolutions in whole runs, of which one lost half a point by it: at
+0.4 M level, at 2.4 M 1.2 and at 9.3 M 1.5 times as quick (docs/tried.md, Precision)."""
 
 
 @dataclass(frozen=True)

@@ -88,9 +88,9 @@ earlier defaults are kept where they compare one such run with another.
   Other pictures, labels, first weights, batches and losses of layers were tried: From scratch and Which
   pictures, in tried.md.
 - **Fashion-MNIST LeNet-5, grown down**, meets its target at 2 M passes and is 0.2 points short of it at 0.3 M
-  (n = 3 each). Since small convolutional networks stay in float32 it gains by a longer run again; in bfloat16
-  it was at 87.7 at 0.3 M. What it loses are shirts: 51 to 61% of them were kept in bfloat16, and 90% or more
-  of every other class (three seeds; One class that is lost, in tried.md).
+  (n = 3 each). Small convolutional networks stay in float32 now; in bfloat16 it was at 87.7 at 0.3 M. What it
+  loses are shirts: 51 to 61% of them were kept in bfloat16, and 90% or more of every other class (three
+  seeds; One class that is lost, in tried.md).
 - **ResNet-8 of CIFAR-10, a quarter, 19,000 parameters.** It lacks pictures, not size: 2,000 real ones in the
   place of the pool take it to 77.7% on the other 3,000 at 0.9 M passes, while it is at 66.7% on all at 2 M
   without (n = 1 each). Agreement still rises with the budget: 58.7 at 0.18 M and 65.6 at 0.9, by earlier

@@ -63,8 +63,8 @@ channels-last). `default` is what cake-onnx takes. It asks what the processor ca
 two runs choose alike: bfloat16 where there are instructions for it, unless it would change more than 3% of
 the teacher's decisions or, on a processor, the network is light: dense layers of fewer than 50,000
 multiply-adds, or convolutions and fewer than 1,000,000, where a whole run is no quicker on an AMD EPYC and
-its student is worse (Precision, in [tried.md](tried.md)). That holds for LeNet-5: rows that say `bfloat16`
-there are older than the rule.
+the student of Fashion-MNIST half a point worse (Precision, in [tried.md](tried.md)). That holds for LeNet-5:
+rows that say `bfloat16` there are older than the rule.
 The difference is that of bfloat16 from float32 over 1,024 samples of the prior, in standard deviations of
 the logits; part of the decisions that change lie at a boundary.
 """
