@@ -61,8 +61,7 @@ def synthesize_batches(
     trial = prior.draw(256, generator(config.seed, "precision"))
     part = fitting_part(place, trial, teacher.module)
     module, trial = teacher.module.to(place), trial.to(place)
-    exact = teacher.quantised or (place.type == "cpu" and teacher.light)
-    run = choose_precision(place, module, trial, exact=exact, part=part).wrap(module)
+    run = choose_precision(place, module, trial, exact=teacher.exact_on(place), part=part).wrap(module)
     with torch.no_grad():
         spread = logit_spread(run(trial)).clamp_min(1e-6)
     bounds, group = ValueRange.of(teacher.input, place), min(10, teacher.output.classes)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from torch import nn
 
 from cake_onnx.graph.check import Parity, check_parity
@@ -68,11 +69,14 @@ class Teacher:
         """True where weights are stored as integers."""
         return "quantised" in self.traits
 
-    @property
-    def light(self) -> bool:
-        """True where a processor saves nothing by bfloat16, since casting takes what computing gains."""
+    def exact_on(self, device: torch.device) -> bool:
+        """Whether it stays in float32 there, whatever the device can do.
+
+        Integers that are carried as floats break in bfloat16, and on a processor a small network saves
+        nothing by it, since casting takes what computing gains.
+        """
         most = _LIGHT_CONVOLUTIONS if "convolution" in self.traits else _LIGHT
-        return multiply_adds(self.prepared, self.input) < most
+        return self.quantised or (device.type == "cpu" and multiply_adds(self.prepared, self.input) < most)
 
 
 def load_teacher(

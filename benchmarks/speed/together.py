@@ -24,22 +24,24 @@ from speed.clock import Spread, ratios
 from speed.lines import Line, Results
 from speed.subjects import configured, entries, load
 
+from cake_onnx.config import ROUNDS, Budget
+
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 LARGER = "fmnist_lenet5"
 IMAGES = 2000
 _ONE = "1 rank"
-_ROUNDS = 100
-"""Of `--budget small`, the least that the command offers; fewer rounds teach in smaller batches."""
+_BUDGET: Budget = "small"
+"""The least that the command offers; fewer rounds teach in smaller batches."""
+_ROUNDS = ROUNDS["rounds"][_BUDGET]
 
 
 @dataclass(frozen=True)
 class _Task:
-    """A teacher with its test data, and how often it is compressed for how long."""
+    """A teacher with its test data, and how often it is compressed."""
 
     teacher: Path
     data: Path
     input_range: str
-    rounds: int
     seeds: int
 
     @property
@@ -53,12 +55,12 @@ def measure(options: argparse.Namespace, results: Results) -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         for task in _tasks(options, Path(folder)):
-            if not results.has("ranks", task.name, "2 ranks", _ONE, task.rounds):
+            if not results.has("ranks", task.name, "2 ranks", _ONE, _ROUNDS):
                 _compare(task, results)
 
 
 def _tasks(options: argparse.Namespace, folder: Path) -> Iterator[_Task]:
-    yield _Task(FIXTURES / "digits_cnn.onnx", FIXTURES / "digits_unit_test.npz", "0,1", _ROUNDS, 7)
+    yield _Task(FIXTURES / "digits_cnn.onnx", FIXTURES / "digits_unit_test.npz", "0,1", 7)
     if options.data is None:
         return
     for entry in entries(options.teachers, options.teacher or LARGER):
@@ -67,7 +69,7 @@ def _tasks(options: argparse.Namespace, folder: Path) -> Iterator[_Task]:
         data = folder / f"{entry['dataset']}.npz"
         np.savez(data, x=x[:IMAGES], y=y[:IMAGES])
         low, high = entry["input_scaling"]["range"]
-        yield _Task(options.teachers / entry["file"], data, f"{low},{high}", _ROUNDS, 3)
+        yield _Task(options.teachers / entry["file"], data, f"{low},{high}", 3)
 
 
 def _compare(task: _Task, results: Results) -> None:
@@ -81,7 +83,7 @@ def _compare(task: _Task, results: Results) -> None:
     for count in speed:
         way = _ONE if count == 1 else f"{count} ranks"
         ratio = ratios(speed[1], speed[count])  # time over time is speed under speed
-        facts = (way, _ONE, task.rounds, task.seeds)
+        facts = (way, _ONE, _ROUNDS, task.seeds)
         results.add(Line("ranks", task.name, *facts, Spread.of(speed[count]), "passes/s", ratio))
         results.add(Line("ranks", f"{task.name}, agreement", *facts, Spread.of(agreement[count]), "%"))
 
@@ -90,7 +92,7 @@ def _run(task: _Task, count: int, seed: int) -> tuple[float, float, float]:
     """Passes, seconds of the training, and agreement with the teacher on real data."""
     with tempfile.TemporaryDirectory() as folder:
         words = [
-            "compress", str(task.teacher), "--input-range", task.input_range, "--rounds", str(task.rounds),
+            "compress", str(task.teacher), "--input-range", task.input_range, "--budget", _BUDGET,
             "--eval", str(task.data), "--seed", str(seed), "--device", "cpu", "-q", "-o", f"{folder}/out",
         ]  # fmt: skip
         start = [sys.executable, "-m"]

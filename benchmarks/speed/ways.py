@@ -70,7 +70,7 @@ def subjects(options: argparse.Namespace, only: str) -> list[Subject]:
         place = find_device(options.device)
         x = prior.draw(_COMPARED, generator(0, "speed")).to(place)
         module = teacher.module.to(place)
-        exact = teacher.quantised or (place.type == "cpu" and teacher.light)
+        exact = teacher.exact_on(place)
         chosen = choose_precision(place, copy.deepcopy(module), x[:256], exact=exact)
         found.append(Subject(Path(entry["file"]).stem, module, x, chosen))
     return found

@@ -100,8 +100,7 @@ def prepare_lesson(teacher: Teacher, student: Student, config: Config) -> tuple[
     prior, reason = build_prior(config.prior, teacher.input, teacher.module)
     sample = prior.draw(256, generator(config.seed, "precision"))
     part = fitting_part(device, sample, teacher.module, student.module)
-    on_cpu = device.type == "cpu" and (teacher.light or strides_over(student.module, sample))
-    exact = teacher.quantised or on_cpu
+    exact = teacher.exact_on(device) or (device.type == "cpu" and strides_over(student.module, sample))
     module, sample = teacher.module.to(device), sample.to(device)
     lesson = Lesson(
         teacher=module,
