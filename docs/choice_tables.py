@@ -1,12 +1,11 @@
-"""The tables of docs/results.md about the defaults: what was changed, and what came of it."""
+"""The tables of docs/results.md and docs/choices.md about what was changed, and what came of it."""
 
 from __future__ import annotations
 
-import itertools
 import statistics
 from collections.abc import Sequence
 
-from docs.result_tables import ARMS, Line, Table, passes, percent, runs_of, spread, where_run
+from docs.result_tables import ARMS, EARLIER, Line, Table, passes, percent, runs_of, spread, where_run
 
 FEWER = {
     "no-texture": "textures in the prior",
@@ -22,39 +21,34 @@ ABLATED = {
     "mnist_vit/auto/4": 20,
 }
 """Rows and rounds: the last two take three times as long."""
-BASES = {
-    "pool as it comes, whole batches": "the defaults of before, pool as it comes",
-    "whole batches": "the defaults of before: whole batches",
-    "pool as it comes, one rate": "the defaults of before, pool as it comes",
-    "one rate": "the defaults of before: one rate",
-    "made up": "the defaults of before: what goes is made up for",
-    "not normalised": "the defaults of before: not normalised",
-    "samples mixed, strokes without arcs": "the defaults of before: samples mixed, strokes without arcs",
-    "bfloat16": "the defaults of before: bfloat16",
-    "": "nothing: the defaults",
-}
-"""What is changed alone: variants' ends, the longest first, and how a base is told. Of before are one rate
-for all weights, batches of 256 however short the run, and pictures that the teacher did not choose."""
+BASES = ("", *EARLIER, "pool as it comes, one rate", "pool as it comes, whole batches")
+"""What runs share but for one change, as variants end: the defaults of now, of before, and of before the
+teacher had a say in what is drawn."""
 _SCORE = "agreement_rest"
 
 
-def ablation(lines: Sequence[Line]) -> Table:
+def ablation(lines: Sequence[Line], base: str) -> Table:
     """What becomes of the agreement when one thing is left out or added.
 
     What was measured by the defaults as they are hides what an earlier base said of the same change.
+
+    Args:
+        lines: Lines of fidelity.csv.
+        base: Empty for the defaults, or another of `BASES`: what the runs share.
     """
     head = ("row", "M passes", "changed", "agreement", "beside the row's first", "n", "beyond the spread")
     table: Table = [head]
-    here = [line for line in lines if int(line["rounds"]) == ABLATED.get(line["row"])]
-    for row, base in itertools.product(ABLATED, BASES):
-        ours = [line for line in here if line["row"] == row and _base(line) == base]
+    told = f"the defaults of before: {base}" if base else "nothing: the defaults"
+    for row, rounds in ABLATED.items():
+        here = [line for line in lines if line["row"] == row and int(line["rounds"]) == rounds]
+        ours = [line for line in here if _base(line) == base]
         whole = [line for line in ours if line["arm"] == "rounds" and not _variant(line)]
-        anew = {_change(line) for line in here if line["row"] == row and not _base(line)} if base else set()
+        anew = {_change(line) for line in here if not _base(line)} if base else set()
         changes = [change for change in dict.fromkeys(map(_change, ours)) if change and change not in anew]
         if not whole or not changes:
             continue
         first = spread(percent(whole, _SCORE))
-        table.append((row, passes(whole), BASES[base], first, "", str(len(whole)), ""))
+        table.append((row, passes(whole), told, first, "", str(len(whole)), ""))
         for change in changes:
             these = [line for line in ours if _change(line) == change]
             table.append((row, passes(these), change, *_beside(these, whole)))
@@ -74,8 +68,9 @@ def _beside(changed: Sequence[Line], whole: Sequence[Line]) -> tuple[str, str, s
 
 
 def _base(line: Line) -> str:
-    """What else a run differs in from the defaults: the end of its variant."""
-    return next(base for base in BASES if line["variant"].endswith(base))
+    """What else a run differs in from the defaults: the end of its variant, the longest that is known."""
+    ends = (base for base in BASES if line["variant"].endswith(base))
+    return max(ends, key=len)
 
 
 def _variant(line: Line) -> str:

@@ -3,7 +3,8 @@
     python docs/make_results.py           # write the page and the pictures anew
     python docs/make_results.py --check   # exit 1 if the page is not what would be written
 
-Tables are made in result_tables.py, choice_tables.py and student_tables.py, pictures in result_pictures.py.
+Tables are made in result_tables.py, choice_tables.py and student_tables.py, pictures in result_pictures.py;
+what has something else than the defaults goes to choices.md (make_choices.py).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.ledger import rows  # noqa: E402
 from docs import choice_tables, result_pictures, result_tables, student_tables  # noqa: E402
+from docs.page import section  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "results.md"
@@ -29,33 +31,30 @@ def page() -> str:
         for name in ("fidelity", "student_sizes", "student_latency", "student_ways", "scale_lost", "teachers")
     )
     defaults = result_tables.known(lines)
-    parts = [_HEAD, _section("Targets", _TARGETS, result_tables.targets(lines))]
-    parts += [_MISSES, _section("Diffusion or none", _DIFFUSION, result_tables.against(lines))]
-    parts += [_section("Families", _FAMILIES, result_tables.families(lines))]
-    parts += [_section("Ways to cut", _WAYS, student_tables.ways(ways))]
+    parts = [_HEAD, section("Targets", _TARGETS, result_tables.targets(lines))]
+    parts += [_MISSES, section("Diffusion or none", _DIFFUSION, _diffusion(lines))]
+    parts += [section("Families", _FAMILIES, result_tables.families(lines))]
+    parts += [section("Ways to cut", _WAYS, student_tables.ways(ways))]
     for dataset, name in (("fmnist", "Fashion-MNIST"), ("mnist", "MNIST"), ("cifar10", "CIFAR-10")):
         these = [line for line in defaults if line["row"].startswith(dataset)]
         picture = f"![accuracy against passes](pictures/{dataset}.svg)\n"
-        parts.append(_section(name, picture, result_tables.every(these)))
+        parts.append(section(name, picture, result_tables.every(these)))
     rest = [line for line in defaults if not line["row"].startswith(("fmnist", "mnist", "cifar10"))]
-    parts.append(_section("Tables and points", _TABLES, result_tables.every(rest)))
-    parts.append(_section("Real data as a ceiling", _CEILING, result_tables.ceilings(rest)))
-    parts.append(_section("Ablation", _ABLATION, choice_tables.ablation(lines)))
-    parts.append(_section("Sensitivity", _SENSITIVITY, choice_tables.sensitivity(lines)))
-    parts.append(_section("A wrong range", _SCALE, choice_tables.wrong_scales(scales)))
-    parts.append(_section("Choices", _CHOICES, choice_tables.choices(lines)))
-    parts.append(_section("How small", _SIZES, student_tables.sizes(sizes)))
-    parts.append(_section("How fast", _FAST, student_tables.fast(latencies)))
-    parts.append(_section("Every teacher, one run", _TEACHERS, student_tables.teachers(once)))
+    parts.append(section("Tables and points", _TABLES, result_tables.every(rest)))
+    parts.append(section("Real data as a ceiling", _CEILING, result_tables.ceilings(rest)))
+    parts.append(section("Ablation", _ABLATION, choice_tables.ablation(lines, "")))
+    parts.append(section("Sensitivity", _SENSITIVITY, choice_tables.sensitivity(lines)))
+    parts.append(section("A wrong range", _SCALE, choice_tables.wrong_scales(scales)))
+    parts.append(section("How small", _SIZES, student_tables.sizes(sizes)))
+    parts.append(section("How fast", _FAST, student_tables.fast(latencies)))
+    parts.append(section("Every teacher, one run", _TEACHERS, student_tables.teachers(once)))
     return "\n\n".join(parts) + "\n"
 
 
-def _section(title: str, text: str, table: Sequence[tuple[str, ...]]) -> str:
-    if len(table) == 1:
-        return f"## {title}\n\n{text}\nMissing: nothing was measured yet."
-    lines = ["| " + " | ".join(row) + " |" for row in table]
-    lines.insert(1, "|---" * len(table[0]) + "|")
-    return f"## {title}\n\n{text}\n" + "\n".join(lines)
+def _diffusion(lines: Sequence[result_tables.Line]) -> result_tables.Table:
+    """By the defaults alone: without the column of what was changed."""
+    table = result_tables.against([line for line in lines if not line["variant"]])
+    return [(*row[:2], *row[3:]) for row in table]
 
 
 _HEAD = """# Results
@@ -111,7 +110,7 @@ _DIFFUSION = """\
 The question that decides the method: at equal passes, do samples at the boundary beat procedural images with
 the teacher's labels, which leave the passes for more training? Agreement with the teacher on the images that
 no choice looked at. `Ahead` needs three seeds of each and the worst of ours above the best of the others.
-What was `changed` from the defaults was changed for both.
+Runs by earlier defaults, of CIFAR-10 among others, are in [choices.md](choices.md).
 """
 _FAMILIES = """\
 MNIST teachers; the columns are students from scratch, about as large as the teacher: accuracy on the test set
@@ -136,7 +135,7 @@ _ABLATION = """\
 `benchmarks/fidelity/run.py --plan benchmarks/fidelity/ablation.plan`: one thing left out, or added, alone,
 agreement on the images that no choice looked at. Labels cannot be stored instead of asked for anew: what a
 student sees is moved first, so none that was stored would fit. What a change gives is told beside
-the runs without it that have the same seeds.
+the runs without it that have the same seeds. By earlier defaults: [choices.md](choices.md).
 """
 _SENSITIVITY = """\
 Each default halved and doubled alone, 50 rounds (0.3 M passes), agreement on the images that no choice looked
@@ -147,12 +146,6 @@ little. With a *: by earlier defaults, as what it is beside.
 _SCALE = """\
 What it costs to state a range of the input that is off by a factor of 2: 40 rounds, real images from the
 2,001st on, `python benchmarks/scale lost`, by earlier defaults.
-"""
-_CHOICES = """\
-Defaults were chosen by these runs, on the first 2,000 images of a set. `no features`: the student grown down
-learns from logits alone. `features, weight constant`: what its layers read counts equally over the whole
-run; the default lets that weight fall to 0. `samples mixed, strokes without arcs`, `one rate` and `whole
-batches` (which had one rate as well): by defaults of before. `once more`: with the same seed, on another day.
 """
 _SIZES = """\
 Agreement with the teacher on real test images by size, 50 rounds (0.3 M passes) each, of wide ResNets 10

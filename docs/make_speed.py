@@ -17,6 +17,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.ledger import rows  # noqa: E402
 from docs import speed_tables  # noqa: E402
+from docs.page import section  # noqa: E402
 from docs.result_tables import Line, Table  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -28,17 +29,9 @@ def page() -> str:
     lines, runs = rows(RESULTS / "speed.csv"), rows(RESULTS / "fidelity.csv")
     parts = [_HEAD]
     for part, title, text, make in _PARTS:
-        parts.append(_section(title, text, make([line for line in lines if line["part"] == part])))
-    parts.append(_section("Until the published accuracy", _TIME_TO, speed_tables.time_to(runs)))
+        parts.append(section(title, text, make([line for line in lines if line["part"] == part])))
+    parts.append(section("Until the published accuracy", _TIME_TO, speed_tables.time_to(runs)))
     return "\n\n".join(parts) + "\n"
-
-
-def _section(title: str, text: str, table: Sequence[tuple[str, ...]]) -> str:
-    if len(table) == 1:
-        return f"## {title}\n\n{text}\nMissing: nothing was measured yet."
-    lines = ["| " + " | ".join(row) + " |" for row in table]
-    lines.insert(1, "|---" * len(table[0]) + "|")
-    return f"## {title}\n\n{text}\n" + "\n".join(lines)
 
 
 _HEAD = """# Speed

@@ -39,15 +39,10 @@ def test_a_missing_place_is_noticed() -> None:
         fill(README.replace("<!-- options:begin -->", ""), PARTS["README.md"])
 
 
-@pytest.mark.parametrize("name", ["make_readme", "make_speed"])
+@pytest.mark.parametrize("name", ["make_readme", "make_speed", "make_results", "make_choices"])
 def test_the_checks_of_the_generators_pass(name: str) -> None:
     done = subprocess.run([sys.executable, f"docs/{name}.py", "--check"], cwd=ROOT, check=False)
     assert done.returncode == 0, f"stale: run python docs/{name}.py"
-
-
-def test_results_are_those_of_the_csv_files() -> None:
-    done = subprocess.run([sys.executable, "docs/make_results.py", "--check"], cwd=ROOT, check=False)
-    assert done.returncode == 0, "stale: run python docs/make_results.py"
 
 
 def test_more_rows_than_there_are_colours_can_be_drawn(

@@ -30,7 +30,7 @@ def suited(
     What is drawn by procedure is drawn for all teachers. One of digits, white on black, called nearly all
     leaves, and whatever lay on light ground, the same digit, so more than half of the pictures taught its
     student next to nothing. What pictures are worth is what the teacher's answers tell, see `information`.
-    Where classes are mixed better anyway, that changed no result (docs/results.md, Choices).
+    Where classes are mixed better anyway, that changed no result (docs/choices.md).
 
     Args:
         prior: Drawing all its kinds alike.

@@ -226,7 +226,7 @@ def what_layers_read(channels: Channels) -> dict[str, tuple[int, int]]:
     """Axis and number of the channels of every tensor that a weight is multiplied with, by its name.
 
     Nothing where no tensor has positions beside its channels: students of dense layers alone learn better
-    from logits alone (docs/results.md, Choices).
+    from logits alone (docs/choices.md).
     """
     shapes, found = channels.observed.shapes, {}
     for node in channels.model.graph.node:
