@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from cake_onnx.devices import processor_name
+from cake_onnx.devices import fast_in_bfloat16, processor_name
 
 
 def machine() -> dict[str, Any]:
@@ -20,9 +20,11 @@ def machine() -> dict[str, Any]:
 
 
 def processor() -> str:
-    """Its name, and what it computes with where that is less than AVX-512: twice the time and no bfloat16."""
-    widest = torch.backends.cpu.get_cpu_capability()
-    return processor_name() if widest == "AVX512" else f"{processor_name()} ({widest})"
+    """Its name, and what it computes with where that is less than AVX-512 and a fast bfloat16."""
+    name, widest = processor_name(), torch.backends.cpu.get_cpu_capability()
+    if widest != "AVX512":
+        return f"{name} ({widest})"
+    return name if fast_in_bfloat16(torch.cpu.get_capabilities()) else f"{name} (no AMX)"
 
 
 def device_name(device: torch.device) -> str:

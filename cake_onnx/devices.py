@@ -6,8 +6,9 @@ import ctypes
 import hashlib
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -150,15 +151,26 @@ def choose_precision(
         part: Most samples at once.
     """
     plain = Device(device, None, part)
-    capable = device.type == "cuda" or any(
-        torch.cpu.get_capabilities().get(flag, False) for flag in ("avx512_bf16", "amx_bf16")
-    )
-    if exact or not capable:
+    if exact or not (device.type == "cuda" or fast_in_bfloat16(torch.cpu.get_capabilities())):
         return plain
     fast = Device(device, torch.bfloat16, part)
     with torch.no_grad():
         same = fast.wrap(module)(x).argmax(1) == plain.wrap(module)(x).argmax(1)
     return fast if float(same.float().mean()) >= PRECISION_AGREEMENT else plain
+
+
+def fast_in_bfloat16(processor: Mapping[str, Any]) -> bool:
+    """Whether a processor multiplies faster in bfloat16 than in float32.
+
+    An Intel Xeon whose AMX units are hidden, as clouds rent them, still has the dot products of AVX-512,
+    which are slower there than multiplying in float32: a step of ResNet-8 takes 1.15 times as long, one of a
+    vision transformer 1.35 times (batches of 256, n = 3). On an AMD EPYC they are 1.2 to 1.5 times faster.
+
+    Args:
+        processor: What `torch.cpu.get_capabilities` tells.
+    """
+    intel = str(processor.get("cpu_name", "")).startswith("Intel")
+    return bool(processor.get("amx_bf16") or (processor.get("avx512_bf16") and not intel))
 
 
 def strides_over(network: nn.Module, x: Tensor) -> bool:

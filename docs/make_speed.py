@@ -53,8 +53,9 @@ calls of torch, which count where a whole pass is 0.1 ms: no target can be met t
 _WAYS = """\
 The bare step of a teacher, forward and input gradient: times as fast as plain float32 (`c.l.`: pictures
 channels-last). `default` is what cake-onnx takes. It asks what the processor can do and never times, so that
-two runs choose alike: bfloat16 where there are instructions for it, unless it would change more than 3% of
-the teacher's decisions or, on a processor, the network is light: dense layers of fewer than 50,000
+two runs choose alike: bfloat16 where the processor is faster in it (AMD EPYC with AVX-512's, Intel Xeon with
+AMX; one whose AMX is hidden has AVX-512's as well and is slower in it), unless it would change more than 3%
+of the teacher's decisions or, on a processor, the network is light: dense layers of fewer than 50,000
 multiply-adds, or convolutions and fewer than 1,000,000, where a whole run is no quicker on an AMD EPYC and
 the student of Fashion-MNIST half a point worse (Precision, in [tried.md](tried.md)). That holds for LeNet-5:
 rows that say `bfloat16` there are older than the rule.

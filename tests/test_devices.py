@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from cake_onnx.devices import (
     Device,
     choose_precision,
+    fast_in_bfloat16,
     find_device,
     generator,
     keep_freed_memory,
@@ -115,6 +116,19 @@ def test_float32_where_bfloat16_breaks_the_teachers_decisions(inputs: Tensor) ->
 @pytest.mark.usefixtures("bf16_processor")
 def test_float32_for_a_graph_that_carries_integers(inputs: Tensor) -> None:
     assert choose_precision(CPU, Offset(0.0), inputs, exact=True).autocast is None
+
+
+@pytest.mark.parametrize(
+    ("processor", "fast"),
+    [
+        ({"cpu_name": "AMD EPYC", "avx512_bf16": True}, True),
+        ({"cpu_name": "Intel Xeon", "avx512_bf16": True, "amx_bf16": True}, True),
+        ({"cpu_name": "Intel Xeon", "avx512_bf16": True, "amx_bf16": False}, False),
+        ({"cpu_name": "Intel Xeon"}, False),
+    ],
+)
+def test_which_processors_are_fast_in_bfloat16(processor: dict[str, object], fast: bool) -> None:
+    assert fast_in_bfloat16(processor) is fast
 
 
 def test_float32_on_a_processor_without_bfloat16(monkeypatch: pytest.MonkeyPatch, inputs: Tensor) -> None:
