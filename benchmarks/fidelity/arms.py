@@ -18,7 +18,7 @@ from cake_onnx.methods.rounds import train_in_rounds
 from cake_onnx.methods.settings import RoundSettings
 from cake_onnx.methods.training import Lesson, Training
 from cake_onnx.priors import Prior, UniformPrior
-from cake_onnx.priors.image import KINDS, ImagePrior, Kind
+from cake_onnx.priors.image import GREY_KINDS, ImagePrior, Kind
 from cake_onnx.progress import Report
 from cake_onnx.teacher import Teacher
 
@@ -71,7 +71,8 @@ def without(
     """The method on procedural images of all kinds but one."""
     prior = lesson.prior
     assert isinstance(prior, ImagePrior)
-    others = [each for each in KINDS if each is not kind]
+    others = [each for each in prior.kinds if each is not kind]
+    assert 0 < len(others) < len(prior.kinds), "colour pictures are of one kind"
     fewer = ImagePrior(teacher.input, prior.image_shape, others)
     return rounds(teacher, replace(lesson, prior=fewer), total, changes, report)
 
@@ -108,4 +109,4 @@ def _published(lesson: Lesson, total: int, report: Report, langevin: bool) -> Tr
 
 ARMS: dict[str, Arm] = {arm.__name__: arm for arm in (rounds, images, noise, cake, lake)}
 ARMS[REAL] = images
-ARMS |= {f"no-{kind.__name__.removeprefix('draw_')}": partial(without, kind) for kind in KINDS}
+ARMS |= {f"no-{kind.__name__.removeprefix('draw_')}": partial(without, kind) for kind in GREY_KINDS}

@@ -1,7 +1,8 @@
 """A prior for images when no image may be seen: pictures drawn by procedure.
 
 White noise is far from every image a classifier knows; smooth fields, overlapping shapes and strokes are
-nearer (Baradad et al., NeurIPS 2021, "Learning to See by Looking at Noise", for the first two).
+nearer (Baradad et al., NeurIPS 2021, "Learning to See by Looking at Noise", for the first two), and in colour
+things of many parts.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from cake_onnx.graph.specs import InputSpec
 from cake_onnx.losses import total_variation
 from cake_onnx.priors.base import ValueRange
 from cake_onnx.priors.drawing import draw_leaves, draw_object, draw_strokes, draw_texture
+from cake_onnx.priors.scene import draw_scene
 
 Kind = Callable[[int, int, tuple[int, int], torch.Generator], Tensor]
 """Draws `(n, channels, height, width)` in [0, 1] from n, channels and `(height, width)`."""
-KINDS: tuple[Kind, ...] = (draw_texture, draw_leaves, draw_object, draw_strokes)
-
-
+GREY_KINDS: tuple[Kind, ...] = (draw_texture, draw_leaves, draw_object, draw_strokes)
+"""Of grey pictures."""
+COLOUR_KINDS: tuple[Kind, ...] = (draw_scene,)
+"""Of colour pictures."""
 GROUNDS = ("dark", "middling", "light")
 """What most of a picture is, see `ImagePrior.grounds`."""
 _DARK, _LIGHT = 0.1, 0.9
@@ -30,12 +33,13 @@ _MORE = 2
 
 
 class ImagePrior:
-    """Textures, dead leaves, objects on plain ground and strokes, in grey or in colour.
+    """In grey textures, dead leaves, objects on plain ground and strokes; in colour scenes.
 
     Args:
         spec: The teacher's input. A `flat` input is drawn as an image of `image_shape` and flattened.
         image_shape: `(channels, height, width)`.
-        kinds: What is drawn, in equal parts unless `worth` says otherwise.
+        kinds: What is drawn, in equal parts unless `worth` says otherwise; by default all there are for the
+            number of channels.
         worth: `(kinds, grounds)`, not all 0: how often a picture of a kind on a ground is kept, over the
             others.
     """
@@ -46,12 +50,12 @@ class ImagePrior:
         self,
         spec: InputSpec,
         image_shape: tuple[int, int, int],
-        kinds: Sequence[Kind] = KINDS,
+        kinds: Sequence[Kind] | None = None,
         worth: Tensor | None = None,
     ) -> None:
         self.spec = spec
         self.shape = spec.shape
-        self.kinds = kinds
+        self.kinds = kinds or (GREY_KINDS if image_shape[0] == 1 else COLOUR_KINDS)
         self.worth = worth
         self.layout = spec.layout
         self.image_shape = image_shape

@@ -1,0 +1,45 @@
+"""What drawn pictures are made of: uniform numbers, coordinates, and smooth noise."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def uniform(n: int, low: float, high: float, generator: torch.Generator) -> Tensor:
+    """`(n, 1, 1)` uniform numbers."""
+    return low + (high - low) * torch.rand(n, 1, 1, generator=generator)
+
+
+def grid(size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Row and column coordinates in [-1, 1], `(1, H, 1)` and `(1, 1, W)`."""
+    return torch.linspace(-1, 1, size[0])[None, :, None], torch.linspace(-1, 1, size[1])[None, None, :]
+
+
+def octaves(
+    n: int,
+    size: tuple[int, int],
+    generator: torch.Generator,
+    coarsest: int = 2,
+    falloff: tuple[float, float] = (0.3, 1.0),
+) -> Tensor:
+    """Sum of upsampled noise at sides doubling up to the picture's, `(n, H, W)`, mean 0 and spread 1.
+
+    Args:
+        n: Fields.
+        size: Height and width.
+        generator: Of everything.
+        coarsest: Side of the first noise.
+        falloff: Least and most of what each octave has of the strength of the one before.
+    """
+    each = uniform(n, *falloff, generator)[:, None]
+    field = torch.zeros(n, 1, *size)
+    side, weight = coarsest, torch.ones(n, 1, 1, 1)
+    while side <= max(size):
+        noise = torch.randn(n, 1, side, side, generator=generator)
+        field = field + weight * F.interpolate(noise, size=size, mode="bilinear", align_corners=False)
+        side, weight = side * 2, weight * each
+    field = field[:, 0]
+    centred = field - field.mean((1, 2), keepdim=True)
+    return centred / centred.square().mean((1, 2), keepdim=True).sqrt().clamp_min(1e-6)
