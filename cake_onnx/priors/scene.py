@@ -21,9 +21,9 @@ def draw_scene(n: int, channels: int, size: tuple[int, int], generator: torch.Ge
     """A body with smaller parts about it, two in three of the things mirrored, before a ground of patches.
 
     Photographs have fine texture, sharp edges and many small parts, most of them dull in colour; soft single
-    shapes have none of these. On what a ResNet-8 of CIFAR-10 computes from 2,000 photographs, layer by layer,
-    such scenes lie a third to an eighth as far (Fréchet distance) as the other kinds together
-    (docs/tried.md, Colour pictures).
+    shapes have none of these. As the layers of a ResNet-8 of CIFAR-10 see it, scenes are a third to a
+    fifteenth as far from photographs (Fréchet distance) as such shapes were in colour (docs/tried.md, Colour
+    pictures).
     """
     at_once = max(1, _ELEMENTS // (channels * size[0] * size[1]))
     counts = [min(at_once, n - done) for done in range(0, n, at_once)]
