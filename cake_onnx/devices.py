@@ -163,8 +163,9 @@ def fast_in_bfloat16(processor: Mapping[str, Any]) -> bool:
     """Whether a processor multiplies faster in bfloat16 than in float32.
 
     An Intel Xeon whose AMX units are hidden, as clouds rent them, still has the dot products of AVX-512,
-    which are slower there than multiplying in float32: a step of ResNet-8 takes 1.15 times as long, one of a
-    vision transformer 1.35 times (batches of 256, n = 3). On an AMD EPYC they are 1.2 to 1.5 times faster.
+    which are slower there than multiplying in float32: a step of ResNet-8 takes 1.1 times as long, one of a
+    vision transformer 1.3 times (batches of 256, n = 7; docs/speed.md, Precision). On an AMD EPYC they are
+    1.2 to 1.5 times faster.
 
     Args:
         processor: What `torch.cpu.get_capabilities` tells.

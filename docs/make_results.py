@@ -93,7 +93,7 @@ earlier defaults are kept where they compare one such run with another.
 - **ResNet-8 of CIFAR-10, a quarter, 19,000 parameters.** It lacked pictures, not size: 2,000 real ones in the
   place of the pool take it to 77.7% on the other 3,000 at 0.9 M passes, where pictures of one soft thing had
   taken it to 60.4% of all at 0.5 M and to 66.7 at 2 M (n = 1 each). Scenes of many parts (Colour pictures, in
-  tried.md) take it to 73.2% at 0.5 M, in a draft of them; to 2 M it was not run with them.
+  tried.md) take it to 73.2% at 0.5 M (n = 1; a draft of them as well); to 2 M it was not run with them.
 - **ResNet-9 of CIFAR-10** was run to 0.06 M of the 0.3 with scenes: 85.9% in a draft of them, 84.5% as they
   are (seeds 0, 1).
 - **ViT.** A tenth of a point short at 2 M passes (n = 2), where it was at 94.3% by earlier defaults (n = 1):
