@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Sequence
 
@@ -27,26 +28,26 @@ teacher had a say in what is drawn."""
 _SCORE = "agreement_rest"
 
 
-def ablation(lines: Sequence[Line], base: str) -> Table:
+def ablation(lines: Sequence[Line], bases: Sequence[str]) -> Table:
     """What becomes of the agreement when one thing is left out or added.
 
     What was measured by the defaults as they are hides what an earlier base said of the same change.
 
     Args:
         lines: Lines of fidelity.csv.
-        base: Empty for the defaults, or another of `BASES`: what the runs share.
+        bases: Some of `BASES`, in the order of the table; a change is held against runs of its own base.
     """
     head = ("row", "M passes", "changed", "agreement", "beside the row's first", "n", "beyond the spread")
     table: Table = [head]
-    told = f"the defaults of before: {base}" if base else "nothing: the defaults"
-    for row, rounds in ABLATED.items():
-        here = [line for line in lines if line["row"] == row and int(line["rounds"]) == rounds]
-        ours = [line for line in here if _base(line) == base]
+    here = [line for line in lines if int(line["rounds"]) == ABLATED.get(line["row"])]
+    for base, row in itertools.product(bases, ABLATED):
+        ours = [line for line in here if line["row"] == row and _base(line) == base]
         whole = [line for line in ours if line["arm"] == "rounds" and not _variant(line)]
-        anew = {_change(line) for line in here if not _base(line)} if base else set()
+        anew = {_change(line) for line in here if line["row"] == row and not _base(line)} if base else set()
         changes = [change for change in dict.fromkeys(map(_change, ours)) if change and change not in anew]
         if not whole or not changes:
             continue
+        told = f"the defaults of before: {base}" if base else "nothing: the defaults"
         first = spread(percent(whole, _SCORE))
         table.append((row, passes(whole), told, first, "", str(len(whole)), ""))
         for change in changes:

@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.ledger import rows  # noqa: E402
 from docs import choice_tables, result_pictures, result_tables, student_tables  # noqa: E402
-from docs.page import section  # noqa: E402
+from docs.page import check_or_write, section  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "results.md"
@@ -42,7 +42,7 @@ def page() -> str:
     rest = [line for line in defaults if not line["row"].startswith(("fmnist", "mnist", "cifar10"))]
     parts.append(section("Tables and points", _TABLES, result_tables.every(rest)))
     parts.append(section("Real data as a ceiling", _CEILING, result_tables.ceilings(rest)))
-    parts.append(section("Ablation", _ABLATION, choice_tables.ablation(lines, "")))
+    parts.append(section("Ablation", _ABLATION, choice_tables.ablation(lines, [""])))
     parts.append(section("Sensitivity", _SENSITIVITY, choice_tables.sensitivity(lines)))
     parts.append(section("A wrong range", _SCALE, choice_tables.wrong_scales(scales)))
     parts.append(section("How small", _SIZES, student_tables.sizes(sizes)))
@@ -172,10 +172,7 @@ most of them far from converged. Students other than like-teacher are from scrat
 
 def main() -> None:
     """Write, or compare."""
-    text = page()
-    if "--check" in sys.argv:
-        sys.exit(PAGE.read_text("utf-8") != text)
-    PAGE.write_text(text, "utf-8")
+    check_or_write(PAGE, page())
     result_pictures.draw(rows(RESULTS / "fidelity.csv"), rows(RESULTS / "student_sizes.csv"))
 
 

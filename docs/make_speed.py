@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.ledger import rows  # noqa: E402
 from docs import speed_tables  # noqa: E402
-from docs.page import section  # noqa: E402
+from docs.page import check_or_write, section  # noqa: E402
 from docs.result_tables import Line, Table  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -114,10 +114,7 @@ _PARTS: tuple[tuple[str, str, str, Callable[[Sequence[Line]], Table]], ...] = (
 
 def main() -> None:
     """Write, or compare."""
-    text = page()
-    if "--check" in sys.argv:
-        sys.exit(not PAGE.exists() or PAGE.read_text("utf-8") != text)
-    PAGE.write_text(text, "utf-8")
+    check_or_write(PAGE, page())
 
 
 if __name__ == "__main__":

@@ -25,11 +25,7 @@ EARLIER = (
     "whole batches",
     "labels as they come, whole batches",
 )
-"""Defaults of before, newest first: colour pictures of one soft thing, of leaves, textures or strokes;
-LeNet-5 and its students in bfloat16; samples of a batch mixed, half of
-the paths started from the bank, which kept their middle too, and strokes were lines bent once; grown down,
-deep students not normalised while they learn; layers that make up for channels that go; one rate for all
-weights; besides, batches of 256 however short the run; T = 1 from scratch as well."""
+"""Defaults of before, newest first; what each was is told in docs/choices.md."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from cake_onnx.priors.fields import grid, octaves, uniform
+from cake_onnx.priors.fields import about, grid, octaves, turned, uniform
 
 
 def draw_texture(n: int, channels: int, size: tuple[int, int], generator: torch.Generator) -> Tensor:
@@ -92,12 +92,10 @@ def _in_all(grey: Tensor, channels: int) -> Tensor:
 
 def _superellipse(n: int, size: tuple[int, int], generator: torch.Generator, largest: float) -> Tensor:
     """Soft masks `(n, H, W)`: |x'/a|^p + |y'/b|^p < 1, turned and moved; p from diamond to box."""
-    rows, columns = grid(size)
     angle = uniform(n, 0.0, math.pi, generator)
-    y = rows - uniform(n, -0.7, 0.7, generator)
-    x = columns - uniform(n, -0.7, 0.7, generator)
-    along = (x * torch.cos(angle) + y * torch.sin(angle)) / uniform(n, 0.1, largest, generator)
-    across = (y * torch.cos(angle) - x * torch.sin(angle)) / uniform(n, 0.1, largest, generator)
+    along, across = turned(size, about(0.7, n, generator), angle)
+    along = along / uniform(n, 0.1, largest, generator)
+    across = across / uniform(n, 0.1, largest, generator)
     power = uniform(n, 1.0, 6.0, generator)
     radius = (along.abs().clamp_min(1e-3) ** power + across.abs().clamp_min(1e-3) ** power) ** (1 / power)
     return torch.sigmoid((1 - radius) * 0.25 * max(size))

@@ -1,4 +1,4 @@
-"""What drawn pictures are made of: uniform numbers, coordinates, and smooth noise."""
+"""What drawn pictures are made of: uniform numbers, places, coordinates, and smooth noise."""
 
 from __future__ import annotations
 
@@ -15,6 +15,22 @@ def uniform(n: int, low: float, high: float, generator: torch.Generator) -> Tens
 def grid(size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Row and column coordinates in [-1, 1], `(1, H, 1)` and `(1, 1, W)`."""
     return torch.linspace(-1, 1, size[0])[None, :, None], torch.linspace(-1, 1, size[1])[None, None, :]
+
+
+def about(reach: float, n: int, generator: torch.Generator) -> Tensor:
+    """Rows and columns `(2, n, 1, 1)` at most `reach` from the middle."""
+    return torch.stack([uniform(n, -reach, reach, generator) for _ in range(2)])
+
+
+def turned(size: tuple[int, int], centre: Tensor, angle: Tensor) -> tuple[Tensor, Tensor]:
+    """Coordinates along and across axes through `centre` `(2, n, 1, 1)`, turned by `angle` `(n, 1, 1)`.
+
+    Returns:
+        Two `(n, H, W)`.
+    """
+    rows, columns = (at - middle for at, middle in zip(grid(size), centre, strict=True))
+    cosine, sine = torch.cos(angle), torch.sin(angle)
+    return columns * cosine + rows * sine, rows * cosine - columns * sine
 
 
 def octaves(

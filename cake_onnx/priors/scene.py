@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from cake_onnx.priors.fields import grid, octaves, uniform
+from cake_onnx.priors.fields import about, grid, octaves, turned, uniform
 
 _SURFACES = 6
 """Surfaces of a picture; its ground, the thing and all parts are of some of them."""
@@ -33,25 +33,20 @@ def draw_scene(n: int, channels: int, size: tuple[int, int], generator: torch.Ge
 def _draw(n: int, channels: int, size: tuple[int, int], generator: torch.Generator) -> Tensor:
     surfaces = torch.stack([_surface(n, channels, size, generator) for _ in range(_SURFACES)])
     picture, each = surfaces[0], torch.arange(n)
-    body = _about(0.3, n, generator)
+    body = about(0.3, n, generator)
     mirrored = uniform(n, 0.0, 1.0, generator) < 0.7
     for index in range(-_PATCHES, _PARTS):
         there = (uniform(n, 0.0, 1.0, generator) < 0.7).float()
         if index < 0:
-            mask = there * _shape(_about(1.0, n, generator), (0.2, 1.5), size, generator)
+            mask = there * _shape(about(1.0, n, generator), (0.2, 1.5), size, generator)
         elif index == 0:
             mask = _shape(body, (0.3, 0.9), size, generator)
         else:
-            mask = there * _shape(body + _about(0.6, n, generator), (0.05, 0.4), size, generator)
+            mask = there * _shape(body + about(0.6, n, generator), (0.05, 0.4), size, generator)
             mask = torch.where(mirrored, torch.maximum(mask, mask.flip(-1)), mask)
         surface = surfaces[torch.randint(_SURFACES, (n,), generator=generator), each]
         picture = picture + mask[:, None] * (surface - picture)
     return picture
-
-
-def _about(reach: float, n: int, generator: torch.Generator) -> Tensor:
-    """Rows and columns `(2, n, 1, 1)` at most `reach` from the middle."""
-    return torch.stack([uniform(n, -reach, reach, generator) for _ in range(2)])
 
 
 def _shape(
@@ -59,10 +54,8 @@ def _shape(
 ) -> Tensor:
     """Masks `(n, H, W)` of ellipses and boxes, turned a little, their edges two pixels wide."""
     n = centre.shape[1]
-    angle = uniform(n, -0.3, 0.3, generator)
-    rows, columns = (at - middle for at, middle in zip(grid(size), centre, strict=True))
-    along = (columns * torch.cos(angle) + rows * torch.sin(angle)) / uniform(n, *radii, generator)
-    across = (rows * torch.cos(angle) - columns * torch.sin(angle)) / uniform(n, *radii, generator)
+    along, across = turned(size, centre, uniform(n, -0.3, 0.3, generator))
+    along, across = along / uniform(n, *radii, generator), across / uniform(n, *radii, generator)
     box = uniform(n, 0.0, 1.0, generator) < 0.5
     radius = torch.where(
         box, torch.maximum(along.abs(), across.abs()), (along.square() + across.square()).sqrt()
