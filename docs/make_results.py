@@ -143,7 +143,8 @@ _ABLATION = """\
 `benchmarks/fidelity/run.py --plan benchmarks/fidelity/ablation.plan`: one thing left out, or added, alone,
 agreement on the images that no choice looked at. Labels cannot be stored instead of asked for anew: what a
 student sees is moved first, so none that was stored would fit. What a change gives is told beside
-the runs without it that have the same seeds. By earlier defaults: [choices.md](choices.md).
+the runs without it that have the same seeds; the MLP without one thing is in float32, its defaults in
+bfloat16, and in float32 at 98.4 as well. By earlier defaults: [choices.md](choices.md).
 """
 _SENSITIVITY = """\
 Each default halved and doubled alone, 50 rounds (0.3 M passes), agreement on the images that no choice looked
