@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 
 from docs.result_tables import ARMS, EARLIER, Line, Table, passes, percent, runs_of, spread, where_run
@@ -31,7 +32,7 @@ _SCORE = "agreement_rest"
 def ablation(lines: Sequence[Line], bases: Sequence[str]) -> Table:
     """What becomes of the agreement when one thing is left out or added.
 
-    What was measured by the defaults as they are hides what an earlier base said of the same change.
+    What was measured as often by the defaults of now hides what an earlier base said of the same change.
 
     Args:
         lines: Lines of fidelity.csv.
@@ -43,8 +44,9 @@ def ablation(lines: Sequence[Line], bases: Sequence[str]) -> Table:
     for base, row in itertools.product(bases, ABLATED):
         ours = [line for line in here if line["row"] == row and _base(line) == base]
         whole = [line for line in ours if line["arm"] == "rounds" and not _variant(line)]
-        anew = {_change(line) for line in here if line["row"] == row and not _base(line)} if base else set()
-        changes = [change for change in dict.fromkeys(map(_change, ours)) if change and change not in anew]
+        now = [line for line in here if line["row"] == row and not _base(line)] if base else []
+        anew, runs = Counter(map(_change, now)), Counter(map(_change, ours))
+        changes = [change for change, n in runs.items() if change and anew[change] < n]
         if not whole or not changes:
             continue
         told = f"the defaults of before: {base}" if base else "nothing: the defaults"

@@ -52,8 +52,8 @@ from logits alone. `features, weight constant`: what its layers read counts equa
 default lets that weight fall to 0. `once more`: with the same seed, on another day.
 """
 _ABLATION = """\
-As Ablation in results.md: agreement on the images that no choice looked at. What was measured by the defaults
-of now is left out.
+As Ablation in results.md: agreement on the images that no choice looked at. What was measured as often by the
+defaults of now is left out.
 """
 _DIFFUSION = """\
 As Diffusion or none in results.md; what was `changed` was changed for both.

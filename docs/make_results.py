@@ -101,9 +101,7 @@ earlier defaults are kept where they compare one such run with another.
 - **ViT.** A tenth of a point short at 2 M passes (n = 2), where it was at 94.3% by earlier defaults (n = 1):
   it lost up to five nines in six, as few pictures had a ring; strokes now have. At 0.12 M a quarter of the
   nines is still lost. 2,000 real digits in the place of the pool took the same student to 98.6% on the other
-  8,000 at 0.7 M (n = 1), so it does not lack size. At 0.12 M procedural images alone do better than boundary
-  samples (n = 3, below); at 2 M they were not run. Nine ways of giving boundary samples a smaller or another
-  part in it gained less than leaving them out (Where boundary samples do not pay, in tried.md).
+  8,000 at 0.7 M (n = 1), so it does not lack size.
 - **Families.** Students from scratch that share nothing with their teacher need pictures most of all. Those
   of convolutions do best, MLPs worst: what a picture lacks of a digit's place and shape nothing in them makes
   up for. Teachers which call most pictures an eight (ResNet-8 and ViT) teach others badly. Passes count too:
@@ -113,7 +111,9 @@ earlier defaults are kept where they compare one such run with another.
 - **Diffusion or none.** Where a student is convolutional and deep, boundary samples gain two points and more
   (ResNets, one seed without them), for the LeNet-5 of Fashion-MNIST 1.5, within the spread of three seeds. In
   two dimensions they gain nothing, on the table of digits (64 numbers) 0.4 points (n = 3). Students of the
-  MNIST MLP lose 0.2 by them and those of the ViT, in a short run, 1.2 (n = 3 each)."""
+  MNIST MLP lose 0.2 by them and those of the ViT 1.2 at 0.12 M (n = 3 each), where nine ways of giving them
+  another part gained less than leaving them out (Where boundary samples do not pay, in tried.md); at 2 M
+  procedural images alone were not run."""
 _DIFFUSION = """\
 The question that decides the method: at equal passes, do samples at the boundary beat procedural images with
 the teacher's labels, which leave the passes for more training? Agreement with the teacher on the images that
@@ -143,8 +143,8 @@ _ABLATION = """\
 `benchmarks/fidelity/run.py --plan benchmarks/fidelity/ablation.plan`: one thing left out, or added, alone,
 agreement on the images that no choice looked at. Labels cannot be stored instead of asked for anew: what a
 student sees is moved first, so none that was stored would fit. What a change gives is told beside
-the runs without it that have the same seeds; the MLP without one thing is in float32, its defaults in
-bfloat16, and in float32 at 98.4 as well. By earlier defaults: [choices.md](choices.md).
+the runs without it that have the same seeds. The MLP's defaults and its runs with mixing are in bfloat16, the
+others in float32, where its defaults are at 98.4 as well. By earlier defaults: [choices.md](choices.md).
 """
 _SENSITIVITY = """\
 Each default halved and doubled alone, 50 rounds (0.3 M passes), agreement on the images that no choice looked
