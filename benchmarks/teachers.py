@@ -14,7 +14,6 @@ import json
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -150,9 +149,7 @@ def _baseline(arm: str, path: Path, config: Config, options: argparse.Namespace)
     lesson, _ = prepare_lesson(teacher, student, config)
     if arm == "noise":
         lesson = Lesson(**{**lesson.__dict__, "prior": UniformPrior(teacher.input)})
-    ours = RoundSettings()
-    steps = round(2 * ours.passes / ours.distillation.batch)
-    settings = replace(ours, samples=0, distillation=replace(ours.distillation, steps=steps))
+    settings = RoundSettings(diffuses=False)
     # The rounds of the arm `cake`, so that passes are equal, not seconds.
     training = train_in_rounds(lesson, rounds, _say, settings=settings)
     model, _ = export(teacher, student)

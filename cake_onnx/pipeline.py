@@ -16,10 +16,12 @@ from cake_onnx.graph.check import Parity
 from cake_onnx.graph.export import check_export, export_student
 from cake_onnx.graph.runtime import open_session
 from cake_onnx.judge import CPU, Side, Verdict, judge
+from cake_onnx.methods.fitted import NOT_DIFFUSED, diffuses
 from cake_onnx.methods.held_out import held_out_suites
 from cake_onnx.methods.lesson import choose_student, prepare_lesson, provenance
 from cake_onnx.methods.paper import train_as_published
 from cake_onnx.methods.rounds import train_in_rounds
+from cake_onnx.methods.settings import RoundSettings
 from cake_onnx.methods.sharing import SharedCheckpoints
 from cake_onnx.methods.timing import rounds_within
 from cake_onnx.methods.training import Checkpoints, Lesson, NoCheckpoints, Training
@@ -239,6 +241,14 @@ def _widths(student: Student) -> tuple[tuple[tuple[str, ...], int, int], ...] | 
     return widths
 
 
+def _whence(lesson: Lesson, prior_reason: str, config: Config) -> str:
+    """Where samples come from and whether they are pushed to the boundary, in sentences."""
+    told = f"Samples start from {lesson.prior}, because {prior_reason}."
+    if config.method == "paper" or diffuses(lesson, RoundSettings()):
+        return told
+    return f"{told} {NOT_DIFFUSED}"
+
+
 def _tell(
     teacher: Teacher,
     student: Student,
@@ -275,7 +285,7 @@ def _tell(
         run=run,
         assumptions=assumptions(
             teacher.input,
-            f"Samples start from {lesson.prior}, because {prior_reason}.",
+            _whence(lesson, prior_reason, config),
             verdict,
             teacher.changes,
             (teacher.remark, ""),

@@ -54,9 +54,7 @@ def rounds(teacher: Teacher, lesson: Lesson, total: int, changes: Sequence[str],
 
 def images(teacher: Teacher, lesson: Lesson, total: int, changes: Sequence[str], report: Report) -> Training:
     """No diffusion: the passes it would have taken label further samples of the prior."""
-    ours = settings_with(changes)
-    steps = round(2 * RoundSettings().passes / ours.distillation.batch)
-    settings = replace(ours, samples=0, distillation=replace(ours.distillation, steps=steps))
+    settings = replace(settings_with(changes), diffuses=False)
     return train_in_rounds(lesson, total, report, settings=settings)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from torch import nn
+
 from cake_onnx.distill import Comparable
 from cake_onnx.methods.settings import RoundSettings
 from cake_onnx.methods.training import Lesson
@@ -12,6 +14,11 @@ from cake_onnx.priors import ImagePrior
 
 POOL_OF_A_ROUND = 100
 """Samples that each round of a short run adds to the size of the pool."""
+NOT_DIFFUSED = (
+    "None was pushed to the decision boundary: a student of dense layers alone learns more from further "
+    "pictures."
+)
+"""What a report says where `diffuses` is False."""
 
 
 def settings_for(lesson: Lesson, total: int, settings: RoundSettings) -> RoundSettings:
@@ -19,12 +26,14 @@ def settings_for(lesson: Lesson, total: int, settings: RoundSettings) -> RoundSe
 
     Large inputs leave room for fewer samples, and a short run needs fewer. The teacher chooses pictures for a
     student that starts as the teacher and learns from logits alone. Such a start also asks for rates that fit
-    the weights it has; a start from scratch asks for more steps.
+    the weights it has; a start from scratch asks for more steps. Dense layers ask for more pictures.
     """
-    numel = math.prod(lesson.shape)
-    pool = max(500, min(settings.pool, settings.pool_elements // numel, POOL_OF_A_ROUND * total))
+    settings = spend(lesson, settings)
+    numel, fresh, lacking = math.prod(lesson.shape), fresh_each(lesson, settings), lacks_pictures(lesson)
+    at_first = (fresh if lacking else POOL_OF_A_ROUND) * total
+    pool = max(500, min(settings.pool, settings.pool_elements // numel, at_first))
     bank = max(1000, min(settings.bank, settings.bank_elements // numel))
-    refresh, candidates = min(settings.refresh, pool // 50), candidates_each(lesson, settings)
+    refresh, candidates = min(fresh, pool // (10 if lacking else 50)), candidates_each(lesson, settings)
     asked = min(settings.asked, pool) if isinstance(lesson.prior, ImagePrior) else 0
     teaching = settings.distillation.split(parts_of_batch(lesson, total, settings))
     if lesson.shrink_to is not None:
@@ -34,6 +43,44 @@ def settings_for(lesson: Lesson, total: int, settings: RoundSettings) -> RoundSe
         settings,
         pool=pool, bank=bank, refresh=refresh, candidates=candidates, asked=asked, distillation=teaching,
     )  # fmt: skip
+
+
+def lacks_pictures(lesson: Lesson) -> bool:
+    """Whether a student of pictures has dense layers alone.
+
+    Where weights are shared among places, one picture teaches them much, and boundary samples add to that.
+    Dense layers learnt as much or more where the passes of these went to further pictures, and more again
+    where those were renewed faster, which did nothing for convolutions (docs/tried.md).
+    """
+    return isinstance(lesson.prior, ImagePrior) and not _has_places(lesson.student)
+
+
+def diffuses(lesson: Lesson, settings: RoundSettings) -> bool:
+    """Whether a student is taught on boundary samples."""
+    return not lacks_pictures(lesson) if settings.diffuses is None else settings.diffuses
+
+
+def fresh_each(lesson: Lesson, settings: RoundSettings) -> int:
+    """Prior samples that a round draws anew, if the pool is large enough."""
+    if not lacks_pictures(lesson):
+        return settings.refresh
+    return settings.drawn // candidates_each(lesson, settings)
+
+
+def _has_places(student: nn.Module) -> bool:
+    """Whether some of its layers look at one place after another."""
+    if isinstance(student, Comparable):
+        return bool(student.kept)
+    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.MultiheadAttention, nn.RNNBase)
+    return any(isinstance(layer, kinds) for layer in student.modules())
+
+
+def spend(lesson: Lesson, settings: RoundSettings) -> RoundSettings:
+    """The settings; where no sample is diffused, what that would have cost is spent on labels of pictures."""
+    if diffuses(lesson, settings):
+        return settings
+    steps = round(2 * settings.passes / settings.distillation.batch)
+    return replace(settings, samples=0, distillation=replace(settings.distillation, steps=steps))
 
 
 def parts_of_batch(lesson: Lesson, total: int, settings: RoundSettings) -> int:

@@ -44,10 +44,14 @@ class RoundSettings:
     """The defaults of `--method rounds`.
 
     Attributes:
-        samples: Samples diffused a round; 0 leaves the boundary out, which is the baseline.
+        samples: Samples diffused a round.
+        diffuses: False spends all passes on labels of the prior's samples, which is the baseline; None leaves
+            that to the student, see `fitted.diffuses`.
         group: Samples of a contrastive group; fewer where there are fewer classes.
         pool: Most prior samples held, all drawn at the start.
         refresh: Prior samples drawn anew each round; they take the places of random ones.
+        drawn: Pictures drawn each round, instead, for a student that lacks them, see `fitted.lacks_pictures`;
+            with `candidates` the teacher chooses some of them.
         candidates: Pictures drawn for each that the pool takes, the teacher choosing (`pool.draw_chosen`).
             Otherwise 1, which takes what comes: for rows of numbers, for a student from scratch, and for one
             that is taught what layers read.
@@ -65,9 +69,11 @@ class RoundSettings:
     """
 
     samples: int = 250
+    diffuses: bool | None = None
     group: int = 10
     pool: int = 20_000
     refresh: int = 100
+    drawn: int = 2000
     candidates: int = 5
     asked: int = 4000
     pool_elements: int = 24_000_000

@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 
 from cake_onnx.devices import generator
-from cake_onnx.methods.fitted import POOL_OF_A_ROUND, candidates_each, parts_of_batch
+from cake_onnx.methods.fitted import POOL_OF_A_ROUND, candidates_each, fresh_each, parts_of_batch, spend
 from cake_onnx.methods.pool import draw_chosen
 from cake_onnx.methods.rounds import Rounds
 from cake_onnx.methods.settings import RoundSettings
@@ -22,7 +22,7 @@ def rounds_within(lesson: Lesson, minutes: float, settings: RoundSettings | None
     The fewer there are, the smaller and the dearer their batches may be, so those of the shortest run are
     timed first: where rounds are slow nothing else is to be timed.
     """
-    settings = settings or RoundSettings()
+    settings = spend(lesson, settings or RoundSettings())
     trial = Rounds(_with_copied_student(lesson), 1, replace(settings, least_steps=0))
     whole, pool = trial.teaching, _pool_seconds(lesson, trial, settings)
     parts = parts_of_batch(lesson, 1, settings)
@@ -56,11 +56,12 @@ def _pool_seconds(lesson: Lesson, trial: Rounds, settings: RoundSettings) -> flo
 
     The prior's pool is as large as the rounds are many, up to a size.
     """
-    candidates = candidates_each(lesson, settings)
-    count, draw = lesson.ranks.share(POOL_OF_A_ROUND), generator(lesson.seed, "timing")
+    candidates, fresh = candidates_each(lesson, settings), max(POOL_OF_A_ROUND, fresh_each(lesson, settings))
+    times = 1 if candidates == 1 and fresh == POOL_OF_A_ROUND else 2
+    count, draw = lesson.ranks.share(fresh), generator(lesson.seed, "timing")
     start = time.perf_counter()
     draw_chosen(trial.prior, trial.teacher, count, candidates, lesson.device.torch_device, draw)
-    return _of_first(lesson, time.perf_counter() - start) * (1 if candidates == 1 else 2)
+    return times * _of_first(lesson, time.perf_counter() - start)
 
 
 def _of_first(lesson: Lesson, seconds: float) -> float:

@@ -2,17 +2,26 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from torch import nn
 
+from cake_onnx.graph.specs import Bounds, InputSpec
 from cake_onnx.methods import timing
-from cake_onnx.methods.fitted import settings_for
+from cake_onnx.methods.fitted import diffuses, settings_for
 from cake_onnx.methods.rounds import Rounds
 from cake_onnx.methods.settings import RoundSettings
 from cake_onnx.methods.training import Lesson
+from cake_onnx.priors import ImagePrior
 from cake_onnx.ranks import Ranks
+from cake_onnx.students import build_student
+from cake_onnx.students.like_teacher import LikeTeacher
+from cake_onnx.teacher import load_teacher
 
 NewLesson = Callable[..., Lesson]
+PICTURES = InputSpec("x", (1, 8, 8), "float32", "NCHW", Bounds((0.0,), (1.0,), "test", False))
+DENSE = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 4))
 
 
 @pytest.mark.parametrize(
@@ -57,3 +66,57 @@ def test_the_batches_that_are_timed_are_those_of_the_run(
     monkeypatch.setattr(timing, "_round_seconds", seconds)
     assert timing.rounds_within(new_lesson(), 1.0) == 200
     assert timed == [32, 64, 128]
+
+
+def of_pictures(lesson: Lesson, student: nn.Module) -> Lesson:
+    return dataclasses.replace(
+        lesson, prior=ImagePrior(PICTURES, (1, 8, 8)), student=student, shape=PICTURES.shape
+    )
+
+
+@pytest.mark.parametrize(
+    ("family", "boundary"), [("mlp", False), ("cnn", True), ("resnet", True), ("vit", True)]
+)
+def test_only_students_of_dense_layers_alone_get_pictures_for_boundary_samples(
+    new_lesson: NewLesson, family: str, boundary: bool
+) -> None:
+    student = build_student(family, PICTURES, 4, 8000, frozenset(), 0, 32_000)
+    fitted = settings_for(of_pictures(new_lesson(), student.module), 300, RoundSettings())
+    assert (fitted.samples, fitted.distillation.steps) == ((250, 30) if boundary else (0, 47))
+    assert fitted.passes == pytest.approx(RoundSettings().passes, rel=0.01)
+
+
+def test_a_table_has_no_pictures_to_take_instead(new_lesson: NewLesson) -> None:
+    assert diffuses(new_lesson(), RoundSettings())
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_who_asks_for_boundary_samples_or_for_none_is_obeyed(new_lesson: NewLesson, asked: bool) -> None:
+    lesson = of_pictures(new_lesson(), DENSE)
+    assert diffuses(lesson, RoundSettings(diffuses=asked)) is asked
+    assert diffuses(new_lesson(), RoundSettings(diffuses=asked)) is asked
+
+
+@pytest.mark.parametrize(("name", "boundary"), [("digits_cnn", True), ("moons_mlp", False)])
+def test_a_teacher_grown_down_is_known_by_what_its_layers_read(
+    fixtures: Path, new_lesson: NewLesson, name: str, boundary: bool
+) -> None:
+    teacher = load_teacher(fixtures / f"{name}.onnx", (-3.0, 3.0))
+    student = LikeTeacher(teacher.prepared, teacher.input)
+    assert diffuses(of_pictures(new_lesson(), student), RoundSettings()) is boundary
+
+
+@pytest.mark.parametrize(("rounds", "pool", "refresh"), [(1, 2000, 200), (3, 6000, 600), (50, 20_000, 2000)])
+def test_dense_layers_get_more_pictures_and_other_ones_every_round(
+    new_lesson: NewLesson, rounds: int, pool: int, refresh: int
+) -> None:
+    fitted = settings_for(of_pictures(new_lesson(), DENSE), rounds, RoundSettings())
+    assert (fitted.pool, fitted.refresh, fitted.candidates) == (pool, refresh, 1)
+
+
+def test_where_the_teacher_chooses_no_more_pictures_are_drawn(fixtures: Path, new_lesson: NewLesson) -> None:
+    teacher = load_teacher(fixtures / "moons_mlp.onnx", (-3.0, 3.0))
+    student = LikeTeacher(teacher.prepared, teacher.input)
+    lesson = dataclasses.replace(of_pictures(new_lesson(), student), shrink_to=100)
+    fitted = settings_for(lesson, 50, RoundSettings())
+    assert (fitted.pool, fitted.refresh, fitted.candidates) == (20_000, 400, 5)
