@@ -10,7 +10,6 @@ what has something else than the defaults goes to choices.md (make_choices.py).
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,7 +31,7 @@ def page() -> str:
     )
     defaults = result_tables.known(lines)
     parts = [_HEAD, section("Targets", _TARGETS, result_tables.targets(lines))]
-    parts += [_MISSES, section("Diffusion or none", _DIFFUSION, _diffusion(lines))]
+    parts += [_MISSES, section("Diffusion or none", _DIFFUSION, result_tables.diffused(lines))]
     parts += [section("Families", _FAMILIES, result_tables.families(lines))]
     parts += [section("Ways to cut", _WAYS, student_tables.ways(ways))]
     for dataset, name in (("fmnist", "Fashion-MNIST"), ("mnist", "MNIST"), ("cifar10", "CIFAR-10")):
@@ -42,19 +41,13 @@ def page() -> str:
     rest = [line for line in defaults if not line["row"].startswith(("fmnist", "mnist", "cifar10"))]
     parts.append(section("Tables and points", _TABLES, result_tables.every(rest)))
     parts.append(section("Real data as a ceiling", _CEILING, result_tables.ceilings(rest)))
-    parts.append(section("Ablation", _ABLATION, choice_tables.ablation(lines, [""])))
+    parts.append(section("Ablation", _ABLATION, choice_tables.ablation(lines, ["", result_tables.AS_OTHERS])))
     parts.append(section("Sensitivity", _SENSITIVITY, choice_tables.sensitivity(lines)))
     parts.append(section("A wrong range", _SCALE, choice_tables.wrong_scales(scales)))
     parts.append(section("How small", _SIZES, student_tables.sizes(sizes)))
     parts.append(section("How fast", _FAST, student_tables.fast(latencies)))
     parts.append(section("Every teacher, one run", _TEACHERS, student_tables.teachers(once)))
     return "\n\n".join(parts) + "\n"
-
-
-def _diffusion(lines: Sequence[result_tables.Line]) -> result_tables.Table:
-    """By the defaults alone: without the column of what was changed."""
-    table = result_tables.against([line for line in lines if not line["variant"]])
-    return [(*row[:2], *row[3:]) for row in table]
 
 
 _HEAD = """# Results

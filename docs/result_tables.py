@@ -15,7 +15,10 @@ ARMS = {
     "cake": "CAKE",
     "lake": "LAKE",
 }
+AS_OTHERS = "dense layers as others"
+"""Boundary samples for students of dense layers too, and no more pictures than for others."""
 EARLIER = (
+    AS_OTHERS,
     "pictures without scenes",
     "bfloat16",
     "samples mixed, strokes without arcs",
@@ -118,11 +121,33 @@ def against(lines: Sequence[Line]) -> Table:
             percent(runs_of(same, row, rounds, arm), "agreement_rest") for arm in ("rounds", "images")
         )
         if ours and none:
-            clear = "yes" if min(ours) > max(none) else "no"
-            words = clear if min(len(ours), len(none)) >= 3 else "fewer than 3 seeds"
-            count = f"{len(ours)}, {len(none)}"
-            table.append((row, str(rounds), variant, spread(ours), spread(none), count, words))
+            table.append((row, str(rounds), variant, *_ahead(ours, none)))
     return table
+
+
+def diffused(lines: Sequence[Line]) -> Table:
+    """Boundary samples beside none; where the defaults give none, what earlier ones gave beside it."""
+    table: Table = [
+        ("row", "rounds", "with boundary samples", "without", "n", "ahead beyond the spread", "the default")
+    ]
+    table += [
+        (row, rounds, *told, "with")
+        for row, rounds, variant, *told in against([line for line in lines if not line["variant"]])[1:]
+    ]
+    before = [line for line in lines if line["variant"] == AS_OTHERS and line["arm"] == "rounds"]
+    for row, rounds in dict.fromkeys((line["row"], int(line["rounds"])) for line in before):
+        now = [line for line in runs_of(lines, row, rounds, "rounds") if not line["variant"]]
+        if now:
+            each = (runs_of(before, row, rounds, "rounds"), now)
+            told = _ahead(*(percent(these, "agreement_rest") for these in each))
+            table.append((row, str(rounds), *told, "without"))
+    return table[:1] + sorted(table[1:])
+
+
+def _ahead(ours: Sequence[float], none: Sequence[float]) -> tuple[str, str, str, str]:
+    clear = "yes" if min(ours) > max(none) else "no"
+    words = clear if min(len(ours), len(none)) >= 3 else "fewer than 3 seeds"
+    return spread(ours), spread(none), f"{len(ours)}, {len(none)}", words
 
 
 def ceilings(lines: Sequence[Line]) -> Table:
