@@ -84,7 +84,7 @@ def targets(lines: Sequence[Line]) -> Table:
         ]
         newest, largest = _newest(within), longest(known(within))
         table.append(_reached(target, newest, lines))
-        if largest != newest:
+        if largest != newest and float(passes(largest)) > float(passes(newest)):
             table.append(_reached(target, largest, lines))
     return table
 

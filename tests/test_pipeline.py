@@ -145,3 +145,15 @@ def test_a_clock_gives_each_stage_its_own_time() -> None:
     clock.lap("b")
     assert list(clock.laps) == ["a", "b"]
     assert all(seconds >= 0 for seconds in clock.laps.values())
+
+
+@pytest.mark.parametrize(("prior", "pushed"), [("image", False), ("tabular", True)])
+def test_the_report_tells_where_no_sample_is_pushed_to_the_boundary(
+    fixtures: Path, prior: str, pushed: bool
+) -> None:
+    config = Config(rounds=1, prior=prior, device="cpu")
+    told = compress(fixtures / "digits_mlp_sklearn.onnx", config, latency_provider=None).report.assumptions[
+        -1
+    ]
+    assert told.startswith("Samples start from")
+    assert ("None was pushed to the decision boundary" in told) is not pushed

@@ -29,10 +29,9 @@ def settings_for(lesson: Lesson, total: int, settings: RoundSettings) -> RoundSe
     the weights it has; a start from scratch asks for more steps. Dense layers ask for more pictures.
     """
     settings = spend(lesson, settings)
-    numel, fresh, lacking = math.prod(lesson.shape), fresh_each(lesson, settings), lacks_pictures(lesson)
-    at_first = (fresh if lacking else POOL_OF_A_ROUND) * total
-    pool = max(500, min(settings.pool, settings.pool_elements // numel, at_first))
-    bank = max(1000, min(settings.bank, settings.bank_elements // numel))
+    fresh, lacking = fresh_each(lesson, settings), lacks_pictures(lesson)
+    pool = max(500, min(_most_pool(lesson, settings), (fresh if lacking else POOL_OF_A_ROUND) * total))
+    bank = max(1000, min(settings.bank, settings.bank_elements // math.prod(lesson.shape)))
     refresh, candidates = min(fresh, pool // (10 if lacking else 50)), candidates_each(lesson, settings)
     asked = min(settings.asked, pool) if isinstance(lesson.prior, ImagePrior) else 0
     teaching = settings.distillation.split(parts_of_batch(lesson, total, settings))
@@ -61,10 +60,14 @@ def diffuses(lesson: Lesson, settings: RoundSettings) -> bool:
 
 
 def fresh_each(lesson: Lesson, settings: RoundSettings) -> int:
-    """Prior samples that a round draws anew, if the pool is large enough."""
+    """Prior samples that a round adds to the pool, once it is full."""
     if not lacks_pictures(lesson):
         return settings.refresh
-    return settings.drawn // candidates_each(lesson, settings)
+    return min(settings.drawn // candidates_each(lesson, settings), _most_pool(lesson, settings) // 10)
+
+
+def _most_pool(lesson: Lesson, settings: RoundSettings) -> int:
+    return max(500, min(settings.pool, settings.pool_elements // math.prod(lesson.shape)))
 
 
 def _has_places(student: nn.Module) -> bool:

@@ -9,7 +9,7 @@ from torch import nn
 
 from cake_onnx.graph.specs import Bounds, InputSpec
 from cake_onnx.methods import timing
-from cake_onnx.methods.fitted import diffuses, settings_for
+from cake_onnx.methods.fitted import diffuses, fresh_each, settings_for
 from cake_onnx.methods.rounds import Rounds
 from cake_onnx.methods.settings import RoundSettings
 from cake_onnx.methods.training import Lesson
@@ -120,3 +120,10 @@ def test_where_the_teacher_chooses_no_more_pictures_are_drawn(fixtures: Path, ne
     lesson = dataclasses.replace(of_pictures(new_lesson(), student), shrink_to=100)
     fitted = settings_for(lesson, 50, RoundSettings())
     assert (fitted.pool, fitted.refresh, fitted.candidates) == (20_000, 400, 5)
+
+
+def test_of_large_pictures_no_more_are_drawn_or_timed_than_a_tenth_of_the_pool(new_lesson: NewLesson) -> None:
+    lesson = dataclasses.replace(of_pictures(new_lesson(), DENSE), shape=(3, 64, 64))
+    fitted = settings_for(lesson, 50, RoundSettings())
+    assert (fitted.pool, fitted.refresh) == (1953, 195)
+    assert fresh_each(lesson, RoundSettings()) == 195
