@@ -80,7 +80,7 @@ def test_choosing_is_for_pictures_and_students_grown_down(
     assert settings.asked == (500 if pictures else 0)
     labels = 0.5 * 30 * 256
     assert settings.passes_of(2) == 2 * labels + 0.5 * settings.asked + (
-        0.5 * 5 * (500 + 2 * 10) if chosen else 0
+        0.5 * 5 * (500 + 2 * 50) if chosen else 0
     )
 
 
