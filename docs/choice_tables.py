@@ -7,7 +7,18 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 
-from docs.result_tables import ARMS, EARLIER, Line, Table, passes, percent, runs_of, spread, where_run
+from docs.result_tables import (
+    ARMS,
+    EARLIER,
+    Line,
+    Table,
+    if_known,
+    passes,
+    percent,
+    runs_of,
+    spread,
+    where_run,
+)
 
 FEWER = {
     "no-texture": "textures in the prior",
@@ -65,9 +76,7 @@ def _beside(changed: Sequence[Line], whole: Sequence[Line]) -> tuple[str, str, s
     with_it, without = percent(changed, _SCORE), percent(alike, _SCORE)
     distance = f"{statistics.mean(with_it) - statistics.mean(without):+.1f}"
     apart = max(with_it) < min(without) or min(with_it) > max(without)
-    known = min(len(with_it), len(without)) >= 3
-    said = ("yes" if apart else "no") if known else "fewer than 3 seeds"
-    return spread(with_it), distance, str(len(with_it)), said
+    return spread(with_it), distance, str(len(with_it)), if_known(apart, with_it, without)
 
 
 def _base(line: Line) -> str:

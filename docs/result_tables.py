@@ -141,13 +141,19 @@ def diffused(lines: Sequence[Line]) -> Table:
             each = (runs_of(before, row, rounds, "rounds"), now)
             told = _ahead(*(percent(these, "agreement_rest") for these in each))
             table.append((row, str(rounds), *told, "without"))
-    return table[:1] + sorted(table[1:])
+    return table[:1] + sorted(table[1:], key=lambda row: (row[0], int(row[1])))
 
 
 def _ahead(ours: Sequence[float], none: Sequence[float]) -> tuple[str, str, str, str]:
-    clear = "yes" if min(ours) > max(none) else "no"
-    words = clear if min(len(ours), len(none)) >= 3 else "fewer than 3 seeds"
+    words = if_known(min(ours) > max(none), ours, none)
     return spread(ours), spread(none), f"{len(ours)}, {len(none)}", words
+
+
+def if_known(holds: bool, *runs: Sequence[float]) -> str:
+    """What is told of a difference, which needs three seeds of each side."""
+    if min(map(len, runs)) < 3:
+        return "fewer than 3 seeds"
+    return "yes" if holds else "no"
 
 
 def ceilings(lines: Sequence[Line]) -> Table:

@@ -152,8 +152,7 @@ def test_the_report_tells_where_no_sample_is_pushed_to_the_boundary(
     fixtures: Path, prior: str, pushed: bool
 ) -> None:
     config = Config(rounds=1, prior=prior, device="cpu")
-    told = compress(fixtures / "digits_mlp_sklearn.onnx", config, latency_provider=None).report.assumptions[
-        -1
-    ]
+    result = compress(fixtures / "digits_mlp_sklearn.onnx", config, latency_provider=None)
+    told = result.report.assumptions[-1]
     assert told.startswith("Samples start from")
     assert ("None was pushed to the decision boundary" in told) is not pushed

@@ -30,7 +30,7 @@ def settings_for(lesson: Lesson, total: int, settings: RoundSettings) -> RoundSe
     """
     settings = spend(lesson, settings)
     fresh, lacking = fresh_each(lesson, settings), lacks_pictures(lesson)
-    pool = max(500, min(_most_pool(lesson, settings), (fresh if lacking else POOL_OF_A_ROUND) * total))
+    pool = min(_most_pool(lesson, settings), max(500, (fresh if lacking else POOL_OF_A_ROUND) * total))
     bank = max(1000, min(settings.bank, settings.bank_elements // math.prod(lesson.shape)))
     refresh, candidates = min(fresh, pool // (10 if lacking else 50)), candidates_each(lesson, settings)
     asked = min(settings.asked, pool) if isinstance(lesson.prior, ImagePrior) else 0
