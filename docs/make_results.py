@@ -41,7 +41,7 @@ def page() -> str:
     rest = [line for line in defaults if not line["row"].startswith(("fmnist", "mnist", "cifar10"))]
     parts.append(section("Tables and points", _TABLES, result_tables.every(rest)))
     parts.append(section("Real data as a ceiling", _CEILING, result_tables.ceilings(rest)))
-    parts.append(section("Ablation", _ABLATION, choice_tables.ablation(lines, ["", result_tables.AS_OTHERS])))
+    parts.append(section("Ablation", _ABLATION, choice_tables.ablation(lines, choice_tables.BASES[:3])))
     parts.append(section("Sensitivity", _SENSITIVITY, choice_tables.sensitivity(lines)))
     parts.append(section("A wrong range", _SCALE, choice_tables.wrong_scales(scales)))
     parts.append(section("How small", _SIZES, student_tables.sizes(sizes)))
@@ -62,9 +62,9 @@ _TARGETS = """\
 What was aimed at, the same defaults everywhere, and the largest budget measured within it, by these defaults
 and by earlier ones where those were given a larger: accuracy on the whole test set
 (`benchmarks/fidelity/run.py --plan benchmarks/fidelity/targets.plan`; 50 rounds are 0.3 M passes).
-`missing` was not measured within these passes. With a *, here and below: by earlier
-defaults, such as blends of samples and strokes without arcs (What goes, and how, and One class that is lost,
-in [tried.md](tried.md)), or one rate for all weights of students grown down (Rates).
+`missing` was not measured within these passes. With a *, here and below: by earlier defaults, the last of
+which cut students grown down over half of a run instead of a quarter (When channels go, in
+[tried.md](tried.md)); shorter runs by earlier ones are in [choices.md](choices.md).
 """
 _MISSES = """\
 ## What misses, and why
@@ -116,8 +116,8 @@ The question that decides the method: at equal passes, do samples at the boundar
 with the teacher's labels, which leave the passes for more training? Agreement with the teacher on the
 images that no choice looked at. `Ahead` needs three seeds of each and the worst of ours above the best of
 the others. Students of dense layers get no boundary samples; beside them is what they learnt with, by
-earlier defaults, which drew fewer pictures as well (Ablation tells the two apart). Other runs by earlier
-defaults, of CIFAR-10 among others, are in [choices.md](choices.md).
+earlier defaults, which drew fewer pictures as well (Ablation tells the two apart). With a *: by the defaults
+just before. Other runs by earlier ones, of CIFAR-10 among others, are in [choices.md](choices.md).
 """
 _FAMILIES = """\
 MNIST teachers; the columns are students from scratch, about as large as the teacher: accuracy on the test set
@@ -129,7 +129,8 @@ _WAYS = """\
 `python benchmarks/student/ways.py`: the same teacher made as small in several ways, at equal passes. Students
 from scratch learn from logits alone, at one rate for all weights and in smaller batches. On noise or
 procedural images alone there is more teaching in the passes that diffusion would take. Accuracy and agreement
-on the whole test set. With a *: by earlier defaults.
+on the whole test set. With a *: cut over half of a run. Cut at once, a quarter of this teacher is as good;
+a tenth of others is not (When channels go, in [tried.md](tried.md)).
 """
 _TABLES = """\
 In low dimensions noise is hard to beat.
@@ -155,7 +156,7 @@ little. With a *: by earlier defaults, as what it is beside.
 """
 _SCALE = """\
 What it costs to state a range of the input that is off by a factor of 2: 40 rounds, real images from the
-2,001st on, `python benchmarks/scale lost`, by earlier defaults.
+2,001st on, `python benchmarks/scale lost`, by the defaults just before, which cut over half of a run.
 """
 _SIZES = """\
 Agreement with the teacher on real test images by size, 50 rounds (0.3 M passes) each, of wide ResNets 10

@@ -17,7 +17,10 @@ ARMS = {
 }
 AS_OTHERS = "dense layers as others"
 """Boundary samples for students of dense layers too, and no more pictures than for others."""
+HALF_A_RUN = "cut over half of a run"
+"""Students grown down lost channels over the first half of a run."""
 EARLIER = (
+    HALF_A_RUN,
     AS_OTHERS,
     "pictures without scenes",
     "bfloat16",
@@ -126,22 +129,29 @@ def against(lines: Sequence[Line]) -> Table:
 
 
 def diffused(lines: Sequence[Line]) -> Table:
-    """Boundary samples beside none; where the defaults give none, what earlier ones gave beside it."""
+    """Boundary samples beside none; where the defaults give none, what earlier ones gave beside it.
+
+    Pairs that the defaults have not been measured on are told, with a star, by those just before.
+    """
     table: Table = [
         ("row", "rounds", "with boundary samples", "without", "n", "ahead beyond the spread", "the default")
     ]
-    table += [
-        (row, rounds, *told, "with")
-        for row, rounds, variant, *told in against([line for line in lines if not line["variant"]])[1:]
-    ]
+    told: dict[tuple[str, str], tuple[str, ...]] = {}
+    for name in ("", HALF_A_RUN):
+        for row, rounds, _, *pair in against([line for line in lines if line["variant"] == name])[1:]:
+            told.setdefault((row, rounds), (f"{rounds}{'*' if name else ''}", *pair, "with"))
     before = [line for line in lines if line["variant"] == AS_OTHERS and line["arm"] == "rounds"]
-    for row, rounds in dict.fromkeys((line["row"], int(line["rounds"])) for line in before):
-        now = [line for line in runs_of(lines, row, rounds, "rounds") if not line["variant"]]
+    for row, rounds in dict.fromkeys((line["row"], line["rounds"]) for line in before):
+        each = runs_of(before, row, int(rounds), "rounds"), runs_of(lines, row, int(rounds), "rounds")
+        # Of two that differ in this alone where there are such: students grown down are cut earlier since.
+        alone = [[line for line in each[1] if line["variant"] == name] for name in (HALF_A_RUN, "")]
+        now = next(filter(None, alone), None)
         if now:
-            each = (runs_of(before, row, rounds, "rounds"), now)
-            told = _ahead(*(percent(these, "agreement_rest") for these in each))
-            table.append((row, str(rounds), *told, "without"))
-    return table[:1] + sorted(table[1:], key=lambda row: (row[0], int(row[1])))
+            apart = _ahead(*(percent(these, "agreement_rest") for these in (each[0], now)))
+            told[row, rounds] = (f"{rounds}{star(now)}", *apart, "without")
+    return table + [
+        (row, *told[row, rounds]) for row, rounds in sorted(told, key=lambda key: (key[0], int(key[1])))
+    ]
 
 
 def _ahead(ours: Sequence[float], none: Sequence[float]) -> tuple[str, str, str, str]:
@@ -198,11 +208,19 @@ def _newest(lines: Sequence[Line]) -> list[Line]:
 
 
 def known(lines: Sequence[Line]) -> list[Line]:
-    """Runs of the defaults; where they were not measured at a budget, of the newest earlier ones."""
-    budgets: dict[tuple[str, str, str], list[Line]] = {}
-    for line in lines:
-        budgets.setdefault((line["row"], line["arm"], line["rounds"]), []).append(line)
-    return [line for these in budgets.values() for line in _of_the_newest(these)]
+    """Runs of the defaults; of earlier ones those with a larger budget than newer ones of a row and arm."""
+    most: dict[tuple[str, str], int] = {}
+    kept = []
+    for name in ("", *EARLIER):
+        longer = [
+            line for line in lines
+            if line["variant"] == name and int(line["rounds"]) > most.get((line["row"], line["arm"]), 0)
+        ]  # fmt: skip
+        for line in longer:
+            key = line["row"], line["arm"]
+            most[key] = max(most.get(key, 0), int(line["rounds"]))
+        kept += longer
+    return kept
 
 
 def _of_the_newest(lines: Sequence[Line]) -> list[Line]:

@@ -15,6 +15,8 @@ WAYS = {
     "gradual-noise": "the default on uniform noise alone",
     "gradual-images": "the default on procedural images alone",
 }
+_OWN = "narrowing.share=1e-9 narrowing.notches=1"
+"""What makes a student of those be cut at once."""
 
 
 def ways(lines: Sequence[Line]) -> Table:
@@ -43,7 +45,8 @@ def ways(lines: Sequence[Line]) -> Table:
 
 def _star(line: Line) -> str:
     """For what earlier defaults gave."""
-    return "*" if line["settings"] else ""
+    own = _OWN if line.get("way") == "at-once" else ""
+    return "*" if line["settings"].removeprefix(own) else ""
 
 
 def sizes(lines: Iterable[Line]) -> Table:

@@ -26,7 +26,7 @@ class Narrowing:
         samples: Samples on which channels are weighed, half from the pool and half from the bank.
     """
 
-    share: float = 0.5
+    share: float = 0.25
     notches: int = 40
     learning_rate: float = 0.02
     relative: bool = True
