@@ -15,7 +15,7 @@ WAYS = {
     "gradual-noise": "the default on uniform noise alone",
     "gradual-images": "the default on procedural images alone",
 }
-_OWN = "narrowing.share=1e-9 narrowing.notches=1"
+_OWN = "narrowing.share=1e-9 narrowing.least_rounds=0 narrowing.notches=1"
 """What makes a student of those be cut at once."""
 
 

@@ -50,7 +50,7 @@ WAYS = {
     "scratch-uniform": Way(build=uniform),
     "scratch-found": Way(build=found),
     # All notches in one, before anything is learnt.
-    "at-once": Way(settings=("narrowing.share=1e-9", "narrowing.notches=1")),
+    "at-once": Way(settings=("narrowing.share=1e-9", "narrowing.least_rounds=0", "narrowing.notches=1")),
     "gradual": Way(),
     "gradual-uniform": Way(build=uniform_grown_down),
     "gradual-noise": Way(arm="noise"),

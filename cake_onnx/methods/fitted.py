@@ -26,7 +26,8 @@ def settings_for(lesson: Lesson, total: int, settings: RoundSettings) -> RoundSe
 
     Large inputs leave room for fewer samples, and a short run needs fewer. The teacher chooses pictures for a
     student that starts as the teacher and learns from logits alone. Such a start also asks for rates that fit
-    the weights it has; a start from scratch asks for more steps. Dense layers ask for more pictures.
+    the weights it has, and for some rounds in which channels go; a start from scratch asks for more steps.
+    Dense layers ask for more pictures.
     """
     settings = spend(lesson, settings)
     fresh, lacking = fresh_each(lesson, settings), lacks_pictures(lesson)
@@ -34,13 +35,17 @@ def settings_for(lesson: Lesson, total: int, settings: RoundSettings) -> RoundSe
     bank = max(1000, min(settings.bank, settings.bank_elements // math.prod(lesson.shape)))
     refresh, candidates = min(fresh, pool // (10 if lacking else 50)), candidates_each(lesson, settings)
     asked = min(settings.asked, pool) if isinstance(lesson.prior, ImagePrior) else 0
-    teaching = settings.distillation.split(parts_of_batch(lesson, total, settings))
+    teaching, narrowing = (
+        settings.distillation.split(parts_of_batch(lesson, total, settings)),
+        settings.narrowing,
+    )
     if lesson.shrink_to is not None:
-        narrowing = settings.narrowing
+        narrowing = narrowing.over(total)
         teaching = replace(teaching, learning_rate=narrowing.learning_rate, relative=narrowing.relative)
     return replace(
         settings,
         pool=pool, bank=bank, refresh=refresh, candidates=candidates, asked=asked, distillation=teaching,
+        narrowing=narrowing,
     )  # fmt: skip
 
 

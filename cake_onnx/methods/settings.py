@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cake_onnx.diffuse import Diffusion
 from cake_onnx.distill import Distillation
@@ -15,6 +15,8 @@ class Narrowing:
 
     Attributes:
         share: Part of the run, from its start, in which channels go.
+        least_rounds: Rounds in which they go, at least, though no more than half of a run: what a channel is
+            worth changes while others go, and is asked anew once a round.
         notches: Times at which some of them go, evenly spread.
         learning_rate: AdamW's, falling to 0 by a cosine.
         relative: Whether it is in units of the root mean square of each weight (as Adafactor's, Shazeer and
@@ -27,12 +29,17 @@ class Narrowing:
     """
 
     share: float = 0.25
+    least_rounds: int = 5
     notches: int = 40
     learning_rate: float = 0.02
     relative: bool = True
     normalised: bool = True
     least_steps: int = 2400
     samples: int = 256
+
+    def over(self, rounds: int) -> Narrowing:
+        """The same for a run of so many rounds, `share` being what `least_rounds` asks for."""
+        return replace(self, share=max(self.share, min(0.5, self.least_rounds / rounds)))
 
     def notches_by(self, done: float) -> int:
         """Notches that are due when `done` of the run is done, [0, 1]."""

@@ -53,6 +53,12 @@ def test_a_student_that_starts_as_the_teacher_needs_fewer_steps(
     assert (fitted.steps, fitted.batch) == (steps, batch)
 
 
+@pytest.mark.parametrize(("rounds", "share"), [(1, 0.5), (10, 0.5), (16, 5 / 16), (20, 0.25), (500, 0.25)])
+def test_channels_go_in_five_rounds_at_least(new_lesson: NewLesson, rounds: int, share: float) -> None:
+    lesson = dataclasses.replace(new_lesson(), shrink_to=100)
+    assert settings_for(lesson, rounds, RoundSettings()).narrowing.share == share
+
+
 def test_the_batches_that_are_timed_are_those_of_the_run(
     new_lesson: NewLesson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
