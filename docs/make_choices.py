@@ -25,7 +25,7 @@ def page() -> str:
     """The page as Markdown."""
     lines = rows(ROOT / "benchmarks" / "results" / "fidelity.csv")
     earlier = [line for line in lines if line["variant"]]
-    ablation = choice_tables.ablation(lines, choice_tables.BASES[3:])
+    ablation = choice_tables.ablation(lines, choice_tables.BASES[choice_tables.RECENT :])
     parts = [_HEAD, section("Runs with something changed", _CHOICES, choice_tables.choices(lines))]
     parts.append(section("Left out or added, earlier", _ABLATION, ablation))
     parts.append(section("Diffusion or none, earlier", _DIFFUSION, result_tables.against(earlier)))

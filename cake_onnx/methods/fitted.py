@@ -35,12 +35,9 @@ def settings_for(lesson: Lesson, total: int, settings: RoundSettings) -> RoundSe
     bank = max(1000, min(settings.bank, settings.bank_elements // math.prod(lesson.shape)))
     refresh, candidates = min(fresh, pool // (10 if lacking else 50)), candidates_each(lesson, settings)
     asked = min(settings.asked, pool) if isinstance(lesson.prior, ImagePrior) else 0
-    teaching, narrowing = (
-        settings.distillation.split(parts_of_batch(lesson, total, settings)),
-        settings.narrowing,
-    )
+    teaching = settings.distillation.split(parts_of_batch(lesson, total, settings))
+    narrowing = settings.narrowing.over(total)
     if lesson.shrink_to is not None:
-        narrowing = narrowing.over(total)
         teaching = replace(teaching, learning_rate=narrowing.learning_rate, relative=narrowing.relative)
     return replace(
         settings,
