@@ -41,11 +41,8 @@ def page() -> str:
     rest = [line for line in defaults if not line["row"].startswith(("fmnist", "mnist", "cifar10"))]
     parts.append(section("Tables and points", _TABLES, result_tables.every(rest)))
     parts.append(section("Real data as a ceiling", _CEILING, result_tables.ceilings(rest)))
-    parts.append(
-        section(
-            "Ablation", _ABLATION, choice_tables.ablation(lines, choice_tables.BASES[: choice_tables.RECENT])
-        )
-    )
+    recent = choice_tables.BASES[: choice_tables.RECENT]
+    parts.append(section("Ablation", _ABLATION, choice_tables.ablation(lines, recent)))
     parts.append(section("Sensitivity", _SENSITIVITY, choice_tables.sensitivity(lines)))
     parts.append(section("A wrong range", _SCALE, choice_tables.wrong_scales(scales)))
     parts.append(section("How small", _SIZES, student_tables.sizes(sizes)))

@@ -87,7 +87,7 @@ def targets(lines: Sequence[Line]) -> Table:
         ]
         newest, largest = _newest(within), longest(known(within))
         table.append(_reached(target, newest, lines))
-        if largest != newest and float(passes(largest)) > float(passes(newest)):
+        if largest != newest:
             table.append(_reached(target, largest, lines))
     return table
 
@@ -144,8 +144,7 @@ def diffused(lines: Sequence[Line]) -> Table:
     for row, rounds in dict.fromkeys((line["row"], line["rounds"]) for line in before):
         each = runs_of(before, row, int(rounds), "rounds"), runs_of(lines, row, int(rounds), "rounds")
         # Of two that differ in this alone where there are such: students grown down are cut earlier since.
-        alone = [[line for line in each[1] if line["variant"] == name] for name in (HALF_A_RUN, "")]
-        now = next(filter(None, alone), None)
+        now = _of_the_newest(each[1], (HALF_A_RUN, ""))
         if now:
             apart = _ahead(*(percent(these, "agreement_rest") for these in (each[0], now)))
             told[row, rounds] = (f"{rounds}{star(now)}", *apart, "without")
@@ -225,9 +224,9 @@ def _row_and_arm(line: Line) -> tuple[str, str]:
     return line["row"], line["arm"]
 
 
-def _of_the_newest(lines: Sequence[Line]) -> list[Line]:
-    """Those of the defaults or else of the newest earlier ones that there are."""
-    each = ([line for line in lines if line["variant"] == name] for name in ("", *EARLIER))
+def _of_the_newest(lines: Sequence[Line], names: Sequence[str] = ("", *EARLIER)) -> list[Line]:
+    """Those of the first of these defaults that there are, by default of the newest."""
+    each = ([line for line in lines if line["variant"] == name] for name in names)
     return next(filter(None, each), [])
 
 
