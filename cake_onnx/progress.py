@@ -28,3 +28,12 @@ Report = Callable[[Progress], None]
 
 def silent(progress: Progress) -> None:
     """The default callback: says nothing."""
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: `0.4 s`, `12.3 s`, `4 min 05 s`, `2 h 07 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, left = divmod(minutes, 60)
+    return f"{hours} h {left:02d} min" if hours else f"{minutes} min {rest:02d} s"

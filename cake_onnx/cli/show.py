@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Self
 
-from cake_onnx.progress import Progress
+from cake_onnx.progress import Progress, duration
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,23 +26,29 @@ _STAGES = {
     "export": "Exporting",
     "judge": "Judging in onnxruntime",
 }
+_PATIENCE = 60
+"""Seconds after which a log without news looks dead, and from which on it tells how many are left."""
 
 
 class Display:
-    """Shows progress on stderr: bars on a terminal, a line per tenth elsewhere, nothing when quiet.
+    """Shows progress on stderr: bars on a terminal, elsewhere lines, nothing when quiet.
+
+    A line comes at each tenth of a stage, and at the first report after a minute without one.
 
     The first interrupt is answered at the next report, where the state of the run is whole, the second at
     once.
     """
 
-    def __init__(self, quiet: bool) -> None:
+    def __init__(self, quiet: bool, clock: Callable[[], float] = time.monotonic) -> None:
         from rich.console import Console
 
         console = Console(stderr=True)
-        self._quiet = quiet
+        self._quiet, self._clock = quiet, clock
         self._bars = _make_bars(console) if console.is_terminal and not quiet else None
         self._tasks: dict[str, TaskID] = {}
         self._tenths: dict[str, int] = {}
+        self._begun: dict[str, tuple[float, int]] = {}
+        self._last_line = 0.0
         self._interrupted = False
 
     def __enter__(self) -> Self:
@@ -77,13 +84,27 @@ class Display:
         )
 
     def _line(self, progress: Progress) -> None:
-        tenth = 10 * progress.done // max(1, progress.total)
-        if self._tenths.get(progress.stage, -1) < tenth:
-            self._tenths[progress.stage] = tenth
+        now, tenth = self._clock(), 10 * progress.done // max(1, progress.total)
+        self._begun.setdefault(progress.stage, (now, progress.done))
+        if self._tenths.get(progress.stage, -1) < tenth or now - self._last_line >= _PATIENCE:
+            self._tenths[progress.stage], self._last_line = tenth, now
             count = f"{progress.done}/{progress.total}" if progress.total > 1 else ""
-            words = (_STAGES.get(progress.stage, progress.stage), count, progress.note)
+            words = (
+                _STAGES.get(progress.stage, progress.stage),
+                count,
+                progress.note,
+                self._left(progress, now),
+            )
             sys.stderr.write("  ".join(word for word in words if word) + "\n")
             sys.stderr.flush()
+
+    def _left(self, progress: Progress, now: float) -> str:
+        """How long the stage may still take, at the pace so far; a run that goes on counts from there."""
+        start, first = self._begun[progress.stage]
+        if progress.done == first:
+            return ""
+        left = (now - start) * (progress.total - progress.done) / (progress.done - first)
+        return f"about {duration(left)} left" if left >= _PATIENCE else ""
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         if self._interrupted:
@@ -102,6 +123,7 @@ def _make_bars(console: Console) -> Bars:
         progress.TimeRemainingColumn(),
         progress.TextColumn("{task.fields[note]}", markup=False),
         console=console,
+        speed_estimate_period=3600,  # a round may take minutes, and two must be seen to tell the pace
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from cake_onnx.progress import duration
 from cake_onnx.report.measures import ClassAgreement
 from cake_onnx.report.model import Report
 from cake_onnx.report.pictures import Pictures, region_maps, strips, tiles
@@ -41,7 +42,7 @@ def render_html(report: Report, pictures: Pictures | None) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=percent, filesize=file_size, ms=milliseconds, seconds=_duration)
+    environment.filters.update(percent=percent, filesize=file_size, ms=milliseconds, seconds=duration)
     template = environment.get_template("report.html.j2")
     return template.render(report=report, **_figures(report, pictures), **_tables(report))
 
@@ -88,12 +89,3 @@ def _worst(classes: tuple[ClassAgreement, ...]) -> list[ClassAgreement]:
         return list(classes)
     measured = [entry for entry in classes if entry.agreement is not None]
     return sorted(measured, key=lambda entry: (entry.agreement, entry.class_index))[:NAMED_CLASSES]
-
-
-def _duration(seconds: float) -> str:
-    """Seconds for people: `0.4 s`, `12.3 s`, `4 min 05 s`, `2 h 07 min`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, left = divmod(minutes, 60)
-    return f"{hours} h {left:02d} min" if hours else f"{minutes} min {rest:02d} s"
