@@ -83,8 +83,8 @@ def _compressed(path: Path, rounds: int) -> dict[str, Any]:
         report = compress(path, Config(rounds=rounds)).report
     except CakeError as error:
         return {"outcome": "refused", "why": str(error)}
-    told = {entry.role: entry for entry in report.fidelity}
-    held_out, noise = told["held-out"], told.get("baseline")
+    told = {entry.samples: entry for entry in report.fidelity}
+    held_out, noise = told["held-out samples"], told.get("uniform noise")
     pairs = zip(report.teacher.latency, report.student.latency, strict=False)
     ratios = {teacher.batch: teacher.median_ms / student.median_ms for teacher, student in pairs}
     return {

@@ -99,19 +99,34 @@ def fast(lines: Iterable[Line]) -> Table:
 def teachers(lines: Iterable[Line]) -> Table:
     """One line a run of benchmarks/teachers.py."""
     table: Table = [
-        ("teacher", "student", "parameters", "samples", "M passes", "agreement", "accuracy", "latency 1, 64")
+        (
+            "teacher",
+            "asked",
+            "parameters",
+            "student",
+            "said",
+            "on real data",
+            "accuracy",
+            "latency 1, 64",
+            "M passes",
+            "minutes",
+            "where",
+        )
     ]
-    for line in lines:
-        faster = [
-            f"{float(line[key]):.1f}x" if line[key] else "-"
-            for key in ("latency_ratio_1", "latency_ratio_64")
-        ]
+    for line in sorted(lines, key=lambda line: line["teacher"]):
         table.append((
-            line["teacher"], line["student"],
-            f"{int(line['teacher_parameters']):,} → {int(line['student_parameters']):,}",
-            line["arm"].replace("cake", "ours"), f"{int(line['passes']) / 1e6:.2f}",
-            f"{100 * float(line['agreement_real']):.1f}",
+            line["teacher"], f"{line['compression']}x, {line['asked']}",
+            f"{int(line['teacher_parameters']):,} → {int(line['student_parameters']):,}", line["student"],
+            _said(line), f"{100 * float(line['real']):.1f}",
             f"{100 * float(line['accuracy_teacher']):.1f} → {100 * float(line['accuracy_student']):.1f}",
-            ", ".join(faster),
+            ", ".join(f"{float(line[key]):.1f}x" for key in ("latency_ratio_1", "latency_ratio_64")),
+            f"{int(line['passes']) / 1e6:.2f}", f"{float(line['seconds']) / 60:.1f}", line["processor"],
         ))  # fmt: skip
     return table
+
+
+def _said(line: Line) -> str:
+    held_out, between, noise = (
+        100 * float(line[name]) for name in ("held-out samples", "samples between classes", "uniform noise")
+    )
+    return f"{min(held_out, between):.1f} ({held_out:.1f}, {between:.1f}; {noise:.1f})"

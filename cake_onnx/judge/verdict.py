@@ -67,8 +67,8 @@ class Verdict:
 
     @property
     def leading(self) -> Comparison:
-        """The comparison that a gate on agreement looks at: the user's data, else the held-out samples."""
-        return self.comparisons[0]
+        """What a gate on agreement looks at: the user's data, else the held-out samples that agree least."""
+        return _leading(self.comparisons)
 
 
 def judge(
@@ -104,14 +104,19 @@ def judge(
                 "judge", index + 1, len(asked) + 1, f"{suite.name}: {comparisons[-1].agreement:.1%}"
             )
         )
-    times = [_time(side, latency_provider) for side in (teacher, student)]
-    report(
-        tell.Progress("judge", len(asked) + 1, len(asked) + 1, f"agreement {comparisons[0].agreement:.1%}")
-    )
+    times, lead = [_time(side, latency_provider) for side in (teacher, student)], _leading(comparisons)
+    report(tell.Progress("judge", len(asked) + 1, len(asked) + 1, f"agreement {lead.agreement:.1%}"))
     return Verdict(
         tuple(comparisons), _accuracy(evaluation, comparisons[0]), times[0], times[1],
-        _gates(comparisons[0], min_agreement), latency_provider or CPU,
+        _gates(lead, min_agreement), latency_provider or CPU,
     )  # fmt: skip
+
+
+def _leading(comparisons: Sequence[Comparison]) -> Comparison:
+    first = comparisons[0]
+    if first.suite.role == "user":
+        return first
+    return min((c for c in comparisons if c.suite.role == "held-out"), key=lambda c: c.agreement)
 
 
 def _time(side: Side, provider: str | None) -> tuple[Latency, ...]:

@@ -8,14 +8,19 @@ if TYPE_CHECKING:
     from cake_onnx.report.model import Fidelity, Report
 
 _LEADING = ("user", "held-out", "other")
+"""Roles that may lead, the first that is there."""
 
 
 def headline(report: Report) -> Fidelity | None:
-    """The measurement that leads: the user's data, else held-out samples, else any that is no baseline."""
+    """The measurement that leads: the user's data, else held-out samples, else any that is no baseline.
+
+    Of several kinds of held-out samples it is the one with the least agreement: what is said must not be
+    more than what is true on real data.
+    """
     for role in _LEADING:
-        for fidelity in report.fidelity:
-            if fidelity.role == role:
-                return fidelity
+        found = [fidelity for fidelity in report.fidelity if fidelity.role == role]
+        if found:
+            return min(found, key=lambda fidelity: fidelity.agreement)
     return None
 
 
@@ -51,7 +56,7 @@ def verdict_sentence(report: Report) -> str:
     else:
         likeness = (
             f"agrees with its teacher on {percent(lead.agreement)} of {lead.n:,} {_kind(lead)} "
-            f"(95% interval {percent(lead.low)} to {percent(lead.high)}{_beside(report)})"
+            f"(95% interval {percent(lead.low)} to {percent(lead.high)}{_beside(report, lead)})"
         )
     return f"{start} and {likeness}; {_accuracy_clause(report)}{_gate_clause(report)}."
 
@@ -60,9 +65,12 @@ def _kind(fidelity: Fidelity) -> str:
     return "samples of your data" if fidelity.role == "user" else fidelity.samples
 
 
-def _beside(report: Report) -> str:
+def _beside(report: Report, lead: Fidelity) -> str:
+    """What else was measured, of the same role as what leads and on the baseline."""
+    others = [entry for entry in report.fidelity if entry.role == lead.role and entry is not lead]
     noise = baseline(report)
-    return "" if noise is None else f"; {noise.samples}: {percent(noise.agreement)}"
+    told = others if noise is None else [*others, noise]
+    return "".join(f"; {entry.samples}: {percent(entry.agreement)}" for entry in told)
 
 
 def _accuracy_clause(report: Report) -> str:

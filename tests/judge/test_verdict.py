@@ -98,6 +98,16 @@ def test_the_gate_looks_at_the_leading_comparison() -> None:
     assert gate.name == "agreement on your data"
 
 
+def test_the_held_out_samples_that_agree_least_lead() -> None:
+    same_side = (np.abs(points(4)) * [1, 0.1]).astype(np.float32)  # both models alike
+    easy, noise = Suite("easy samples", "held-out", same_side), Suite("noise", "baseline", points(5))
+    for suites in ([easy, SUITES[0], noise], [SUITES[0], easy, noise]):
+        verdict = judge(TEACHER, TURNED, suites, min_agreement=0.97)
+        assert verdict.leading.suite is SUITES[0]
+        assert verdict.gates[0].name == "agreement on held-out samples"
+    assert judge(TEACHER, TURNED, [easy, noise]).leading.agreement == 1
+
+
 def test_a_gate_is_passed_at_the_very_number() -> None:
     (gate,) = judge(TEACHER, TEACHER, SUITES, min_agreement=1.0).gates
     assert gate.passed

@@ -9,7 +9,7 @@ from cake_onnx.devices import Device, generator
 from cake_onnx.graph.specs import Bounds, InputSpec
 from cake_onnx.judge import Suite
 from cake_onnx.losses import margin
-from cake_onnx.methods.held_out import _walks, held_out_suites
+from cake_onnx.methods.held_out import _between, held_out_suites
 from cake_onnx.methods.rounds import Rounds
 from cake_onnx.methods.settings import RoundSettings
 from cake_onnx.methods.training import Lesson
@@ -36,8 +36,8 @@ def decisions(x: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> Tensor:
 def test_there_are_five_suites_in_the_order_of_their_weight() -> None:
     assert [(suite.name, suite.role) for suite in suites()] == [
         ("held-out samples", "held-out"),
+        ("samples between classes", "held-out"),
         ("samples at the decision boundary", "other"),
-        ("walks between classes", "other"),
         ("fresh prior samples", "other"),
         ("uniform noise", "baseline"),
     ]
@@ -101,11 +101,11 @@ def test_held_out_samples_win_the_class_they_were_sent_to_and_vary() -> None:
     assert bool((counts > 30).all())
 
 
-def test_walks_lie_between_samples_of_different_classes() -> None:
+def test_samples_between_classes_lie_between_two_of_them() -> None:
     ends = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [0.2, 0.1], [9.0, 1.0]]).repeat(40, 1)
     classes = torch.tensor([0, 1, 2, 0, 1]).repeat(40)
-    walks = _walks(ends, classes, generator(0))
-    assert 0 < len(walks) < 200
+    between = _between(ends, classes, generator(0))
+    assert 0 < len(between) < 200
 
     def on_a_crossing(point: Tensor) -> bool:
         for i in range(5):
@@ -117,13 +117,13 @@ def test_walks_lie_between_samples_of_different_classes() -> None:
                         return True
         return False
 
-    assert all(on_a_crossing(point) for point in walks)
+    assert all(on_a_crossing(point) for point in between)
 
 
-def test_walks_cross_boundaries() -> None:
+def test_samples_between_classes_cross_boundaries() -> None:
     made = suites()
-    walked, fresh = (margin(teacher(torch.from_numpy(suite.x))).mean() for suite in (made[2], made[3]))
-    assert walked < fresh
+    between, fresh = (margin(teacher(torch.from_numpy(suite.x))).mean() for suite in (made[1], made[3]))
+    assert between < fresh
 
 
 def test_samples_at_the_boundary_lie_nearer_to_it_than_all_others() -> None:
@@ -132,7 +132,7 @@ def test_samples_at_the_boundary_lie_nearer_to_it_than_all_others() -> None:
     assert nearest < 0.7 * min(made["held-out samples"], made["fresh prior samples"], made["uniform noise"])
 
 
-def test_a_teacher_with_one_decision_still_gives_walks() -> None:
+def test_a_teacher_with_one_decision_still_gives_samples_between() -> None:
     made = held_out_suites(
         lambda x: torch.cat([x[:, :1] * 0 + 9, x[:, :1]], 1),
         UniformPrior(SPEC), SPEC, 2, 0, 40, torch.device("cpu"),

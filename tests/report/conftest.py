@@ -142,7 +142,7 @@ def build_report(classes: int = 10, **changes: Any) -> Report:
             fidelity("held-out samples", "held-out", 2000, 1946, classes),
             fidelity("uniform noise", "baseline", 2000, 1790, classes),
             fidelity("prior samples", "other", 2000, 1961, classes),
-            fidelity("walks between classes", "other", 4000, 3814, classes),
+            fidelity("samples between classes", "other", 4000, 3814, classes),
         ),
         "margins": Margins(
             samples="held-out samples",

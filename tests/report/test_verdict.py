@@ -49,6 +49,17 @@ def test_data_of_the_user_leads_before_held_out_samples(make_report: MakeReport)
     assert "of 77 samples of your data" in report.verdict
 
 
+def test_held_out_samples_that_agree_least_lead_and_the_others_stand_beside(make_report: MakeReport) -> None:
+    held_out, noise, prior, between = make_report().fidelity
+    both = (held_out, between.model_copy(update={"role": "held-out"}), prior, noise)
+    report = make_report(fidelity=both)
+    assert headline(report) == both[1]
+    assert "agrees with its teacher on 95.3% of 4,000 samples between classes" in report.verdict
+    assert "; held-out samples: 97.3%; uniform noise: 89.5%)" in report.verdict
+    sure = held_out.model_copy(update={"agreement": 0.9})
+    assert headline(make_report(fidelity=(sure, *both[1:]))) == sure
+
+
 def test_a_baseline_never_leads(make_report: MakeReport) -> None:
     noise = make_report().fidelity[1]
     report = make_report(fidelity=(noise,))
