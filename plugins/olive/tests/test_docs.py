@@ -67,7 +67,7 @@ def test_the_complete_workflow_leaves_a_small_model_that_agrees(
     assert sizes["teacher"] / sizes["student"] == pytest.approx(4, rel=0.05)
     agreement = re.fullmatch(r"Evaluated: agreement-accuracy_score ([\d.]+) \(input model 1\)", lines[2])
     assert agreement is not None
-    assert float(agreement[1]) >= 0.9
+    assert float(agreement[1]) >= 0.85
     assert lines[3] == f"Evaluated: size-bytes {found[1].replace(',', '')} (input model 182314)"
 
 
