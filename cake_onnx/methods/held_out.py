@@ -33,10 +33,10 @@ def held_out_suites(
     Held-out samples travel in longer trajectories with no student in the loop, spread over the classes they
     were pushed to: where the teacher is sure, so that a good student may agree on all of them. Samples
     between classes lie on straight lines between two of those that the teacher puts in different classes, so
-    that they cross its boundaries; where it calls most things by one name, most of them have it. On real data
-    students agreed less than on the lower of the two by 2 points at most, so that one leads the verdict
-    (docs/results.md, What the verdict says). Those at the boundary travel under a contrast that outweighs the
-    class term, so they end where the teacher is least sure: the hardest place to agree.
+    that they cross its boundaries; where it calls most things by one name, most of them have it. The lower
+    agreement of the two is what the verdict leads with: on real data few students agreed less (docs/tried.md,
+    What the verdict leads with). Those at the boundary travel under a contrast that outweighs the class term,
+    so they end where the teacher is least sure: the hardest place to agree.
 
     Args:
         teacher: `(B, *shape)` to logits `(B, K)`, on `device`.
