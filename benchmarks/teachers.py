@@ -57,7 +57,10 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=_words, default=[], help="--rounds of the runs")
     parser.add_argument("--compressions", type=_words, default=["4"])
     parser.add_argument("--results", type=Path, default=RESULTS)
-    return parser.parse_args()
+    options = parser.parse_args()
+    if not options.minutes and not options.rounds:
+        parser.error("say how long to work: --minutes or --rounds")
+    return options
 
 
 def _words(text: str) -> list[str]:

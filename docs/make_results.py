@@ -130,8 +130,8 @@ _WAYS = """\
 `python benchmarks/student/ways.py`: the same teacher made as small in several ways, at equal passes. Students
 from scratch learn from logits alone, at one rate for all weights and in smaller batches. On noise or
 procedural images alone there is more teaching in the passes that diffusion would take. Accuracy and agreement
-on the whole test set. With a *: cut over half of a run. Cut at once, a quarter of this teacher is as good;
-a tenth of others is not (When channels go, in [tried.md](tried.md)).
+on the whole test set. Cut at once, a quarter of this teacher is as good; a tenth of others is not (When
+channels go, in [tried.md](tried.md)).
 """
 _TABLES = """\
 In low dimensions noise is hard to beat.
@@ -178,7 +178,8 @@ _TEACHERS = """\
 `python benchmarks/teachers.py --minutes 10`: `cake-onnx compress` on every teacher, with no option but the
 range of its input, real data to judge by and ten minutes of one core at most (the default budget is 3 M
 passes). `Said` is what the verdict leads with where there is no real data: the lower agreement of held-out
-samples and samples between classes (in brackets both, and uniform noise); n = 1.
+samples and samples between classes (in brackets both, and uniform noise); n = 1. Teachers that are missing
+were not run yet.
 """
 
 
