@@ -106,10 +106,10 @@ earlier defaults are kept where they compare one such run with another.
   helped all of them most.
 - **Diffusion or none.** Where a student is grown down, convolutional and deep, boundary samples gain two
   points and more (ResNets, one seed without them), for the LeNet-5 of Fashion-MNIST 1.0, within the
-  spread of three seeds. In two dimensions they gain nothing, on the table of digits (64 numbers) 0.4
-  points (n = 3). They cost the ViT 1.2 points at 0.12 M, where nine ways of giving them another part
-  gained less than leaving them out (n = 3), and gain it half a point at 2 M (n = 2 and 1; Where boundary
-  samples do not pay, in tried.md). CNNs from scratch learn as much with them as without. Students of
+  spread of three seeds. In two dimensions they gain nothing, on the table of digits (64 numbers) 0.3
+  points, within the spread as well (n = 3). They cost the ViT 1.2 points at 0.12 M, where nine ways of giving
+  them another part gained less than leaving them out (n = 3), and gain it half a point at 2 M (n = 2 and 1;
+  Where boundary samples do not pay, in tried.md). CNNs from scratch learn as much with them as without. Students of
   dense layers alone learn less with them, from scratch up to 15 points, or no more, so by default they
   get none."""
 _DIFFUSION = """\
@@ -139,6 +139,7 @@ In low dimensions noise is hard to beat.
 _CEILING = """\
 The same student, taught for as many passes on the first half of the real samples (arm `real`); accuracy on
 the second half, which neither has seen. Target: within 1 point of it, in a minute.
+The seconds are beside the whole test suite on the same two cores; an AMD EPYC took 25 and 20.
 """
 _ABLATION = """\
 `benchmarks/fidelity/run.py --plan benchmarks/fidelity/ablation.plan`: one thing left out, or added,
