@@ -109,9 +109,9 @@ earlier defaults are kept where they compare one such run with another.
   spread of three seeds. In two dimensions they gain nothing, on the table of digits (64 numbers) 0.3
   points, within the spread as well (n = 3). They cost the ViT 1.2 points at 0.12 M, where nine ways of giving
   them another part gained less than leaving them out (n = 3), and gain it half a point at 2 M (n = 2 and 1;
-  Where boundary samples do not pay, in tried.md). CNNs from scratch learn as much with them as without. Students of
-  dense layers alone learn less with them, from scratch up to 15 points, or no more, so by default they
-  get none."""
+  Where boundary samples do not pay, in tried.md). CNNs from scratch learn as much with them as without.
+  Students of dense layers alone learn less with them, from scratch up to 15 points, or no more, so by
+  default they get none."""
 _DIFFUSION = """\
 The question that decides the method: at equal passes, do samples at the boundary beat procedural images
 with the teacher's labels, which leave the passes for more training? Agreement with the teacher on the
