@@ -1,4 +1,4 @@
-"""Real test data in the units of a teacher, for measuring only."""
+"""Real test data in the units of a teacher, for measuring only, and how its input is scaled."""
 
 from __future__ import annotations
 
@@ -29,6 +29,16 @@ def real_data(entry: dict[str, Any], folder: Path, shape: tuple[int, ...]) -> tu
     with np.load(folder / f"{dataset}_test.npz") as archive:
         images, labels = archive["x"].astype(np.float32), archive["y"].astype(np.int64)
     return _scaled(images.transpose(0, 3, 1, 2), entry["input_scaling"], shape), labels
+
+
+def known_range(entry: dict[str, Any]) -> dict[str, Any]:
+    """The options with which somebody who knows the teacher would state its input range."""
+    scaling = entry["input_scaling"]
+    if scaling["kind"] == "raw":
+        return {}  # a table as it would arrive: nobody says how it is scaled
+    if scaling["kind"] == "mean_std_outside_graph":
+        return {"mean": tuple(scaling["mean"]), "std": tuple(scaling["std"])}
+    return {"input_range": tuple(scaling["range"])}
 
 
 def _scaled(pixels: FloatArray, scaling: dict[str, Any], shape: tuple[int, ...]) -> FloatArray:

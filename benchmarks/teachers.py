@@ -23,7 +23,9 @@ import numpy as np
 import onnx
 from ledger import append, rows
 from machine import machine
-from real_data import real_data
+from real_data import known_range, real_data
+
+from cake_onnx.config import flag_of
 
 RESULTS = Path(__file__).parent / "results" / "teachers.csv"
 COLUMNS = (
@@ -39,13 +41,15 @@ def main() -> None:
     """Run what is not in the CSV yet."""
     options = _parse()
     manifest = json.loads((options.teachers / "manifest.json").read_text())["teachers"]
-    lengths = [("rounds", n) for n in options.rounds] + [("max-minutes", n) for n in options.minutes]
-    for entry, compression, length in product(manifest, options.compressions, lengths):
+    lengths = [(f"{n} rounds", f"--rounds={n}") for n in options.rounds]
+    lengths += [(f"{n} minutes", f"--max-minutes={n}") for n in options.minutes]
+    for entry, compression, (asked, length) in product(manifest, options.compressions, lengths):
         name = Path(entry["file"]).stem
         done = {(row["teacher"], row["compression"], row["asked"]) for row in rows(options.results)}
-        key = (name, compression, " ".join(reversed(length)).replace("max-", ""))
-        if name in (options.only or [name]) and key not in done:
-            append(options.results, COLUMNS, _measure(entry, key, length, options) | machine())
+        if name in (options.only or [name]) and (name, compression, asked) not in done:
+            told = {"teacher": name, "compression": compression, "asked": asked}
+            measured = _measure(entry, [length, f"--compression={compression}"], options)
+            append(options.results, COLUMNS, told | measured | machine())
 
 
 def _parse() -> argparse.Namespace:
@@ -67,32 +71,21 @@ def _words(text: str) -> list[str]:
     return text.split(",")
 
 
-def _measure(
-    entry: dict[str, Any], key: tuple[str, str, str], length: tuple[str, str], options: argparse.Namespace
-) -> dict[str, Any]:
+def _measure(entry: dict[str, Any], wishes: list[str], options: argparse.Namespace) -> dict[str, Any]:
     path = options.teachers / entry["file"]
     shape = onnx.load(path).graph.input[0].type.tensor_type.shape.dim[1:]
     x, y = real_data(entry, options.data, tuple(size.dim_value for size in shape))
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         np.savez(folder / "eval.npz", x=x, y=y)
-        wishes = [*_scaling(entry), f"--{length[0]}={length[1]}", f"--compression={key[1]}"]
-        command = ["compress", str(path), *wishes, f"--eval={folder / 'eval.npz'}", "-o", str(folder / "out")]
+        known = [f"{flag_of(name)}={','.join(map(str, value))}" for name, value in known_range(entry).items()]
+        places = [f"--eval={folder / 'eval.npz'}", f"--output={folder / 'out'}"]
+        command = ["compress", str(path), *known, *wishes, *places]
         start = time.perf_counter()
         subprocess.run([sys.executable, "-m", "cake_onnx", *command], check=True, stdout=sys.stderr)
         seconds = time.perf_counter() - start
         report = json.loads((folder / "out" / "report.json").read_text())
-    told = dict(zip(("teacher", "compression", "asked"), key, strict=True))
-    return _told(report) | told | {"seconds": round(seconds, 1)}
-
-
-def _scaling(entry: dict[str, Any]) -> list[str]:
-    scaling = entry["input_scaling"]
-    if scaling["kind"] == "raw":
-        return []  # a table as it would arrive: nobody says how it is scaled
-    if scaling["kind"] == "mean_std_outside_graph":
-        return [f"--{name}={','.join(map(str, scaling[name]))}" for name in ("mean", "std")]
-    return [f"--input-range={','.join(map(str, scaling['range']))}"]
+    return _told(report) | {"seconds": round(seconds, 1)}
 
 
 def _told(report: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from arms import ARMS, PUBLISHED, REAL, RealSamples
 from machine import machine
-from real_data import real_data
+from real_data import known_range, real_data
 from shapes import SHAPES
 
 from cake_onnx.config import Config
@@ -140,16 +140,6 @@ def measured(job: Job, taught: Taught) -> dict[str, Any]:
 def parameters(student: Student) -> int:
     """Numbers that its weights hold."""
     return count_weights(student.module)
-
-
-def known_range(entry: dict[str, Any]) -> dict[str, Any]:
-    """The options with which somebody who knows the teacher would state its input range."""
-    scaling = entry["input_scaling"]
-    if scaling["kind"] == "raw":
-        return {}  # a table as it would arrive: nobody says how it is scaled
-    if scaling["kind"] == "mean_std_outside_graph":
-        return {"mean": tuple(scaling["mean"]), "std": tuple(scaling["std"])}
-    return {"input_range": tuple(scaling["range"])}
 
 
 def _student(teacher: Teacher, job: Job, config: Config) -> Student:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from real_data import known_range
 from torch import Tensor
 
 from cake_onnx.config import Config
@@ -30,13 +31,7 @@ def entries(folder: Path, only: str = "") -> Iterator[dict[str, Any]]:
 
 def configured(entry: dict[str, Any], device: str) -> Config:
     """The default options, with the input range stated as far as somebody who has the teacher knows it."""
-    scaling = entry["input_scaling"]
-    known: dict[str, Any] = {}
-    if scaling["kind"] == "mean_std_outside_graph":
-        known = {"mean": tuple(scaling["mean"]), "std": tuple(scaling["std"])}
-    elif scaling["kind"] != "raw":
-        known = {"input_range": tuple(scaling["range"])}
-    return Config(device=device, **known)
+    return Config(device=device, **known_range(entry))
 
 
 def load(folder: Path, entry: dict[str, Any], config: Config) -> Teacher:

@@ -21,9 +21,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "fidelity"))
 
-from job import known_range, parameters
+from job import parameters
 from ledger import append, rows
 from machine import machine
+from real_data import known_range
 
 from cake_onnx.config import Config
 from cake_onnx.devices import generator

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
 Role = Literal["user", "held-out", "baseline", "other"]
+_LEADING: tuple[Role, ...] = ("user", "held-out", "other", "baseline")
 
 
 @dataclass(frozen=True)
@@ -25,3 +26,12 @@ class Suite:
     name: str
     role: Role
     x: FloatArray
+
+
+def leading_first(role: Role, agreement: float) -> tuple[int, float]:
+    """Key by which what leads the verdict is the least: the user's data, else held-out samples, else others.
+
+    Of several kinds of held-out samples the one with the least agreement leads: what is said must not be more
+    than what is true on real data.
+    """
+    return _LEADING.index(role), agreement

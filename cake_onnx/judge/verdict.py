@@ -12,7 +12,7 @@ from cake_onnx.evaluation import Evaluation
 from cake_onnx.graph.latency import Latency, latency
 from cake_onnx.graph.runtime import open_session
 from cake_onnx.judge.comparison import Comparison, Side, asker, compare
-from cake_onnx.judge.suites import Suite
+from cake_onnx.judge.suites import Suite, leading_first
 
 CPU = "CPUExecutionProvider"
 #: Threads of one operator on the CPU; 0 elsewhere, where the number is the provider's own business.
@@ -113,10 +113,7 @@ def judge(
 
 
 def _leading(comparisons: Sequence[Comparison]) -> Comparison:
-    first = comparisons[0]
-    if first.suite.role == "user":
-        return first
-    return min((c for c in comparisons if c.suite.role == "held-out"), key=lambda c: c.agreement)
+    return min(comparisons, key=lambda made: leading_first(made.suite.role, made.agreement))
 
 
 def _time(side: Side, provider: str | None) -> tuple[Latency, ...]:

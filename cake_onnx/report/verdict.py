@@ -4,24 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cake_onnx.judge.suites import leading_first
+
 if TYPE_CHECKING:
     from cake_onnx.report.model import Fidelity, Report
 
-_LEADING = ("user", "held-out", "other")
-"""Roles that may lead, the first that is there."""
-
 
 def headline(report: Report) -> Fidelity | None:
-    """The measurement that leads: the user's data, else held-out samples, else any that is no baseline.
-
-    Of several kinds of held-out samples it is the one with the least agreement: what is said must not be
-    more than what is true on real data.
-    """
-    for role in _LEADING:
-        found = [fidelity for fidelity in report.fidelity if fidelity.role == role]
-        if found:
-            return min(found, key=lambda fidelity: fidelity.agreement)
-    return None
+    """The measurement that leads, by `leading_first`; None where there is but a baseline."""
+    found = [fidelity for fidelity in report.fidelity if fidelity.role != "baseline"]
+    return min(found, key=lambda entry: leading_first(entry.role, entry.agreement), default=None)
 
 
 def baseline(report: Report) -> Fidelity | None:
