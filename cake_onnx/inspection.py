@@ -23,6 +23,7 @@ from cake_onnx.methods.settings import RoundSettings
 from cake_onnx.methods.training import Lesson
 from cake_onnx.methods.wishes import settle_size
 from cake_onnx.priors import build_prior, probe_scale
+from cake_onnx.report.table import file_size
 from cake_onnx.teacher import Teacher, load_teacher
 
 
@@ -125,15 +126,17 @@ def preview(path: Path, config: Config) -> dict[str, Any]:
     student = choose_student(teacher, config)
     lesson, reason = prepare_lesson(teacher, student, config)
     return facts | {
-        "student": f"{student.family} of {lesson.size:,} {_counted(config)}, because {student.reason}",
+        "student": f"{student.family} of {_sized(lesson, config)}, because {student.reason}",
         "prior": f"{lesson.prior.name}: {reason}",
         "torch": str(lesson.device),
         "plan": _plan(config, lesson),
     }
 
 
-def _counted(config: Config) -> str:
-    return "parameters" if config.max_operations is None else "multiply-adds"
+def _sized(lesson: Lesson, config: Config) -> str:
+    if config.max_operations is not None:
+        return f"{lesson.size:,} multiply-adds"
+    return f"{lesson.size:,} parameters, about {file_size(4 * lesson.size)} in float32"
 
 
 def _plan(config: Config, lesson: Lesson) -> str:

@@ -179,8 +179,8 @@ _TEACHERS = """\
 `python benchmarks/teachers.py --minutes 10`: `cake-onnx compress` on every teacher, with no option but the
 range of its input, real data to judge by and ten minutes of one core at most (the default budget is 3 M
 passes). `Said` is what the verdict leads with where there is no real data: the lower agreement of held-out
-samples and samples between classes (in brackets both, and uniform noise); n = 1. Teachers that are missing
-were not run yet.
+samples and samples between classes (in brackets both, and uniform noise); n = 1. A ResNet-18 gets through
+three or four rounds in ten minutes of this core.
 """
 
 

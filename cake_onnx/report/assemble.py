@@ -16,7 +16,7 @@ import torch
 
 from cake_onnx.devices import processor_name
 from cake_onnx.graph.check import Parity
-from cake_onnx.graph.inspect import operator_counts, parameter_count
+from cake_onnx.graph.inspect import is_quantised, operator_counts, parameter_count
 from cake_onnx.graph.latency import Latency as MeasuredLatency
 from cake_onnx.graph.load import LoadedModel
 from cake_onnx.graph.specs import InputSpec, OutputSpec
@@ -135,7 +135,7 @@ def _facts(subject: Subject, latency: tuple[MeasuredLatency, ...], verdict: Verd
     return {
         "file": subject.name, "sha256": subject.sha256, "bytes": subject.size,
         "parameters": subject.parameters, "opset": opsets.get("", opsets.get("ai.onnx", 1)),
-        "operators": operator_counts(subject.model),
+        "operators": operator_counts(subject.model), "quantised": is_quantised(subject.model),
         "latency": tuple(
             facts.Latency(
                 provider=verdict.latency_provider, threads=verdict.latency_threads, **entry.__dict__

@@ -99,6 +99,11 @@ def _use(report: Report) -> str:
         f"{escape(bounds_text(given))} ({escape(given.bounds_source)})\n"
         f"- Output {outputs}: {escape(said.kind)}, {said.classes:,} classes",
     ]
+    if report.teacher.quantised and not report.student.quantised:
+        lines.append(
+            "The teacher is quantised and the student is not: `cake-onnx synthesize` writes samples of its "
+            "teacher, on which a quantiser can be calibrated."
+        )
     assumed = [*report.assumptions]
     if given.bounds_assumed:
         assumed.insert(

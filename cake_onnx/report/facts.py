@@ -43,6 +43,8 @@ class ModelFacts(Part):
     """Version of the default operator set."""
     operators: dict[str, int]
     """Operator type to how often it occurs."""
+    quantised: bool = False
+    """Whether it computes with rounded integers."""
     latency: tuple[Latency, ...] = ()
     """One entry per provider, thread count and batch size; empty when it was not measured."""
 

@@ -28,11 +28,23 @@ def percent(share: float) -> str:
 
 
 def size_clause(report: Report) -> str:
-    """How the sizes compare: `a 4.1x smaller file`, `a 1.3x larger file`, or about the same within 5%."""
-    ratio = report.teacher.bytes / report.student.bytes
+    """How the sizes compare, and how the numbers in the files, where those of one are rounded integers."""
+    return _size(report.teacher.bytes / report.student.bytes) + _kind_of_numbers(report)
+
+
+def _size(ratio: float) -> str:
+    """`a 4.1x smaller file`, `a 1.3x larger file`, or about the same within 5%."""
     if ratio >= 1.05:
         return f"a {ratio:.1f}x smaller file"
     return f"a {1 / ratio:.1f}x larger file" if ratio <= 1 / 1.05 else "a file of about the same size"
+
+
+def _kind_of_numbers(report: Report) -> str:
+    teacher, student = report.teacher.quantised, report.student.quantised
+    if teacher == student:
+        return ""
+    told = "not quantised although its teacher is" if teacher else "quantised although its teacher is not"
+    return f", {told},"
 
 
 def verdict_sentence(report: Report) -> str:

@@ -27,6 +27,12 @@ def test_card_says_what_it_must(make_report: MakeReport) -> None:
         assert words in shown, words
 
 
+def test_card_tells_how_a_student_becomes_quantised_as_its_teacher(make_report: MakeReport) -> None:
+    teacher = make_report().teacher.model_copy(update={"quantised": True})
+    assert "cake-onnx synthesize" in html(render_card(make_report(teacher=teacher)))
+    assert "cake-onnx synthesize" not in html(render_card(make_report()))
+
+
 def test_card_tells_accuracy_where_labels_were_given(make_report: MakeReport) -> None:
     card = render_card(
         make_report(accuracy=Accuracy(source="test.npz", n=360, teacher=0.991, student=0.984, agreement=0.99))

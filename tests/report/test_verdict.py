@@ -84,3 +84,12 @@ def test_size_is_told_both_ways(make_report: MakeReport, size: int, words: str) 
     teacher = base.teacher.model_copy(update={"bytes": 1000})
     student = base.student.model_copy(update={"bytes": size})
     assert size_clause(make_report(teacher=teacher, student=student)) == words
+
+
+def test_rounded_integers_of_one_alone_are_told(make_report: MakeReport) -> None:
+    base = make_report()
+    teacher = base.teacher.model_copy(update={"quantised": True})
+    student = base.student.model_copy(update={"quantised": True})
+    assert " file, not quantised although its teacher is, and agrees" in make_report(teacher=teacher).verdict
+    assert " file, quantised although its teacher is not, and agrees" in make_report(student=student).verdict
+    assert "quantised" not in make_report(teacher=teacher, student=student).verdict + base.verdict
