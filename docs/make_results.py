@@ -36,7 +36,7 @@ def page() -> str:
     parts += [section("Ways to cut", _WAYS, student_tables.ways(ways))]
     for dataset, name in (("fmnist", "Fashion-MNIST"), ("mnist", "MNIST"), ("cifar10", "CIFAR-10")):
         these = [line for line in defaults if line["row"].startswith(dataset)]
-        picture = f"![accuracy against passes](pictures/{dataset}.svg)\n"
+        picture = f"![accuracy against passes; hollow: earlier defaults](pictures/{dataset}.svg)\n"
         parts.append(section(name, picture, result_tables.every(these)))
     rest = [line for line in defaults if not line["row"].startswith(("fmnist", "mnist", "cifar10"))]
     parts.append(section("Tables and points", _TABLES, result_tables.every(rest)))

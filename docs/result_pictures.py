@@ -6,11 +6,21 @@ import itertools
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from docs.result_tables import Line, known
+from docs.result_tables import Line, known, star
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.typing import ColorType
 
 PICTURES = Path(__file__).resolve().parent / "pictures"
 _STYLES = {"rounds": "o-", "images": "s--", "noise": "x:", "cake": "^-.", "lake": "v-."}
+_TITLES = {
+    "auto": "the teacher, grown down",
+    "half": "half the width, from scratch",
+    "family": "another family, from scratch",
+}
 
 
 def draw(runs: Sequence[Line], sizes: Sequence[Line]) -> None:
@@ -30,35 +40,66 @@ def draw(runs: Sequence[Line], sizes: Sequence[Line]) -> None:
 
 
 def _draw_curves(lines: Sequence[Line]) -> None:
-    """Accuracy against passes, one picture a data set."""
-    from matplotlib import color_sequences
+    """Accuracy against passes, one picture a data set with a panel for each kind of student."""
     from matplotlib import pyplot as plt
+
+    for dataset in ("fmnist", "mnist", "cifar10"):
+        panels: dict[str, dict[tuple[str, str], list[Line]]] = {}
+        for line in sorted(lines, key=lambda line: _kind(line) != "auto"):
+            if line["row"].startswith(dataset):
+                panel = panels.setdefault(_TITLES[_kind(line)], {})
+                panel.setdefault((line["row"], line["arm"]), []).append(line)
+        if not panels:
+            continue
+        # A line of the legend takes 0.14 inches.
+        heights = [max(2.4, 0.5 + 0.14 * len(curves)) for curves in panels.values()]
+        figure, axes = plt.subplots(
+            len(panels), figsize=(7, sum(heights)), height_ratios=heights, layout="constrained", squeeze=False
+        )
+        for panel, (kind, curves) in zip(axes.flat, panels.items(), strict=True):
+            panel.set_title(kind, fontsize=9)
+            _draw_panel(panel, curves)
+        figure.supxlabel("M teacher passes (hollow: by earlier defaults)", fontsize=9)
+        figure.supylabel("accuracy on real test images, %", fontsize=9)
+        figure.savefig(PICTURES / f"{dataset}.svg", metadata={"Date": None})
+        plt.close(figure)
+
+
+def _kind(line: Line) -> str:
+    student = line["row"].split("/")[1]
+    return student if student in _TITLES else "family"
+
+
+def _draw_panel(axes: Axes, curves: dict[tuple[str, str], list[Line]]) -> None:
+    """A curve for each row and arm; arms of a row share its colour."""
+    from matplotlib import color_sequences
 
     from cake_onnx.report.plots import mark_decades
 
-    for dataset in ("fmnist", "mnist", "cifar10"):
-        figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
-        curves: dict[tuple[str, str], dict[float, list[float]]] = {}
-        for line in lines:
-            if line["row"].startswith(dataset):
-                curve = curves.setdefault((line["row"], line["arm"]), {})
-                curve.setdefault(float(line["passes"]) / 1e6, []).append(100 * float(line["accuracy"]))
-        rows = dict.fromkeys(row for row, _ in curves)
-        twenty = color_sequences["tab20"]
-        strong_first = itertools.cycle((*twenty[::2], *twenty[1::2]))
-        colours = dict(zip(rows, strong_first, strict=False))
-        for (row, arm), curve in sorted(curves.items()):
-            at = sorted(curve)
-            axes.plot(
-                at, [statistics.mean(curve[x]) for x in at],
-                _STYLES[arm], color=colours[row], label=f"{row}, {arm}", markersize=5,
-            )  # fmt: skip
-        axes.set(xscale="log", xlabel="M teacher passes", ylabel="accuracy on real test images, %")
-        mark_decades(axes.xaxis)
-        if curves:
-            axes.legend(fontsize=6, loc="center left", bbox_to_anchor=(1.0, 0.5))
-        figure.savefig(PICTURES / f"{dataset}.svg", metadata={"Date": None})
-        plt.close(figure)
+    twenty = color_sequences["tab20"]
+    rows = dict.fromkeys(row for row, _ in curves)
+    colours = dict(zip(rows, itertools.cycle((*twenty[::2], *twenty[1::2])), strict=False))
+    for (row, arm), runs in sorted(curves.items()):
+        _draw_curve(axes, runs, _STYLES[arm], colours[row], f"{row}, {arm}")
+    axes.set(xscale="log")
+    mark_decades(axes.xaxis)
+    axes.legend(fontsize=6, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def _draw_curve(axes: Axes, runs: list[Line], style: str, colour: ColorType, label: str) -> None:
+    """Means of the runs at each number of passes, in millions."""
+    runs = sorted(runs, key=_passes)
+    at_once = {passes: list(group) for passes, group in itertools.groupby(runs, key=_passes)}
+    means = {
+        at: statistics.mean(100 * float(run["accuracy"]) for run in group) for at, group in at_once.items()
+    }
+    earlier = {at: mean for at, mean in means.items() if star(at_once[at])}
+    axes.plot([*means], [*means.values()], style, color=colour, label=label, markersize=5)
+    axes.plot([*earlier], [*earlier.values()], style[0], color=colour, mfc="white", markersize=5)
+
+
+def _passes(run: Line) -> float:
+    return float(run["passes"]) / 1e6
 
 
 def _draw_sizes(lines: Sequence[Line]) -> None:

@@ -50,8 +50,12 @@ def test_more_rows_than_there_are_colours_can_be_drawn(
 ) -> None:
     monkeypatch.setattr(result_pictures, "PICTURES", tmp_path)
     run = {"arm": "rounds", "variant": "", "rounds": "335", "passes": "2000000", "accuracy": "0.9"}
-    result_pictures.draw([run | {"row": f"mnist_{number}/auto/4"} for number in range(25)], [])
-    assert (tmp_path / "mnist.svg").exists()
+    rows = [f"mnist_{number}/auto/4" for number in range(25)]
+    result_pictures.draw([run | {"row": row} for row in (*rows, "mnist_0/vit/1")], [])
+    drawn = (tmp_path / "mnist.svg").read_text()
+    assert "<!-- the teacher, grown down -->" in drawn
+    assert "<!-- another family, from scratch -->" in drawn
+    assert "<!-- half the width, from scratch -->" not in drawn
 
 
 @pytest.mark.parametrize("name", sorted(group.commands))
