@@ -8,7 +8,7 @@ import nncf
 import numpy as np
 import onnx
 import pytest
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 import cake_onnx
 from cake_onnx.config import Config
@@ -68,7 +68,13 @@ def integers(path: Path) -> int:
 def test_onnxruntime_quantises_the_student(student: Path, samples: np.ndarray, tmp_path: Path) -> None:
     [entry] = onnx.load(student).graph.input
     small = tmp_path / "int8.onnx"
-    quantize_static(student, small, Calibration(entry.name, samples), quant_format=QuantFormat.QDQ)
+    quantize_static(
+        student,
+        small,
+        Calibration(entry.name, samples),
+        quant_format=QuantFormat.QDQ,
+        activation_type=QuantType.QUInt8,
+    )
     assert integers(small) > 10_000
     assert small.stat().st_size < student.stat().st_size / 2
     assert agreement(student, small) > 0.95
