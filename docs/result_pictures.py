@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docs.result_tables import Line, known, star
+from docs.result_tables import Line, known, percent, star
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,11 +44,9 @@ def _draw_curves(lines: Sequence[Line]) -> None:
     from matplotlib import pyplot as plt
 
     for dataset in ("fmnist", "mnist", "cifar10"):
-        panels: dict[str, dict[tuple[str, str], list[Line]]] = {}
-        for line in sorted(lines, key=lambda line: _kind(line) != "auto"):
-            if line["row"].startswith(dataset):
-                panel = panels.setdefault(_TITLES[_kind(line)], {})
-                panel.setdefault((line["row"], line["arm"]), []).append(line)
+        these = [line for line in lines if line["row"].startswith(dataset)]
+        by_kind = {title: [line for line in these if _kind(line) == kind] for kind, title in _TITLES.items()}
+        panels = {title: _curves(runs) for title, runs in by_kind.items() if runs}
         if not panels:
             continue
         # A line of the legend takes 0.14 inches.
@@ -68,6 +66,14 @@ def _draw_curves(lines: Sequence[Line]) -> None:
 def _kind(line: Line) -> str:
     student = line["row"].split("/")[1]
     return student if student in _TITLES else "family"
+
+
+def _curves(runs: Sequence[Line]) -> dict[tuple[str, str], list[Line]]:
+    """Runs by row and arm."""
+    curves: dict[tuple[str, str], list[Line]] = {}
+    for run in runs:
+        curves.setdefault((run["row"], run["arm"]), []).append(run)
+    return curves
 
 
 def _draw_panel(axes: Axes, curves: dict[tuple[str, str], list[Line]]) -> None:
@@ -90,9 +96,7 @@ def _draw_curve(axes: Axes, runs: list[Line], style: str, colour: ColorType, lab
     """Means of the runs at each number of passes, in millions."""
     runs = sorted(runs, key=_passes)
     at_once = {passes: list(group) for passes, group in itertools.groupby(runs, key=_passes)}
-    means = {
-        at: statistics.mean(100 * float(run["accuracy"]) for run in group) for at, group in at_once.items()
-    }
+    means = {at: statistics.mean(percent(group, "accuracy")) for at, group in at_once.items()}
     earlier = {at: mean for at, mean in means.items() if star(at_once[at])}
     axes.plot([*means], [*means.values()], style, color=colour, label=label, markersize=5)
     axes.plot([*earlier], [*earlier.values()], style[0], color=colour, mfc="white", markersize=5)
