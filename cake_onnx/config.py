@@ -156,6 +156,10 @@ class Config(BaseModel):
         None,
         description="Your own data as .npz with x in the teacher's input units and, for accuracy, labels y.",
     )
+    quantize: Literal["none", "int8"] = Field(
+        "none",
+        description="int8: let model.onnx compute with 8-bit integers, calibrated on synthetic samples.",
+    )
     min_agreement: Annotated[float, BeforeValidator(_share), Field(ge=0, le=1)] | None = Field(
         None,
         description="Exit with 1 if agreement is lower, 0.97 or 97%; on --eval data, else held-out samples.",
@@ -209,6 +213,11 @@ class Config(BaseModel):
     def student_file(self) -> Path | None:
         """The ONNX file that is the student, where one is named."""
         return Path(self.student) if self.student.endswith(".onnx") else None
+
+    @property
+    def quantizes(self) -> bool:
+        """Whether `model.onnx` is to compute with integers."""
+        return self.quantize != "none"
 
     @property
     def planned_rounds(self) -> int:

@@ -19,6 +19,7 @@ from cake_onnx.graph.signature import read_signature
 from cake_onnx.graph.trace import trace
 from cake_onnx.methods.fitted import settings_for
 from cake_onnx.methods.lesson import choose_student, prepare_lesson
+from cake_onnx.methods.quantising import as_deployed
 from cake_onnx.methods.settings import RoundSettings
 from cake_onnx.methods.training import Lesson
 from cake_onnx.methods.wishes import settle_size
@@ -124,6 +125,8 @@ def preview(path: Path, config: Config) -> dict[str, Any]:
     facts = _describe(teacher)  # before the module moves to the device
     config = settle_size(teacher, config)
     student = choose_student(teacher, config)
+    if config.quantizes:
+        as_deployed(teacher, student, config)
     lesson, reason = prepare_lesson(teacher, student, config)
     return facts | {
         "student": f"{student.family} of {_sized(lesson, config)}, because {student.reason}",
@@ -136,7 +139,12 @@ def preview(path: Path, config: Config) -> dict[str, Any]:
 def _sized(lesson: Lesson, config: Config) -> str:
     if config.max_operations is not None:
         return f"{lesson.size:,} multiply-adds"
-    return f"{lesson.size:,} parameters, about {file_size(4 * lesson.size)} in float32"
+    size = (
+        f"{file_size(lesson.size)} in int8"
+        if config.quantizes
+        else f"{file_size(4 * lesson.size)} in float32"
+    )
+    return f"{lesson.size:,} parameters, about {size}"
 
 
 def _plan(config: Config, lesson: Lesson) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,13 +12,14 @@ from cake_onnx.diffuse import Published
 from cake_onnx.errors import UsageError
 from cake_onnx.evaluation import load_evaluation
 from cake_onnx.graph.check import Parity
-from cake_onnx.graph.export import check_export, export_student
+from cake_onnx.graph.export import check_export
 from cake_onnx.graph.runtime import open_session
 from cake_onnx.judge import CPU, Side, Verdict, judge
 from cake_onnx.methods.fitted import NOT_DIFFUSED, diffuses
 from cake_onnx.methods.held_out import held_out_suites
-from cake_onnx.methods.lesson import choose_student, prepare_lesson, provenance
+from cake_onnx.methods.lesson import choose_student, prepare_lesson
 from cake_onnx.methods.paper import train_as_published
+from cake_onnx.methods.quantising import CALIBRATED_ON, as_deployed, calibrated, export_for
 from cake_onnx.methods.rounds import train_in_rounds
 from cake_onnx.methods.settings import RoundSettings
 from cake_onnx.methods.sharing import SharedCheckpoints
@@ -51,12 +51,14 @@ class Result:
         report: Everything measured.
         pictures: The arrays behind the pictures of the page.
         config: The options with everything that was decided on the way, such as the number of rounds.
+        unquantised: The student in float32, where `model` computes with integers.
     """
 
     model: bytes
     report: Report
     pictures: Pictures
     config: Config
+    unquantised: bytes | None = None
 
     @property
     def passed(self) -> bool:
@@ -70,8 +72,10 @@ class Result:
         from cake_onnx.report.html import render_html
         from cake_onnx.report.model import to_json
 
+        unquantised = {} if self.unquantised is None else {"model-float32.onnx": self.unquantised}
         return {
             "model.onnx": self.model,
+            **unquantised,
             "report.json": to_json(self.report).encode(),
             "report.html": render_html(self.report, self.pictures).encode(),
             "MODEL_CARD.md": render_card(self.report).encode(),
@@ -102,7 +106,7 @@ def compress(
         UnsupportedTeacherError: The file is not a classifier that can be distilled.
         RunFailedError: Numbers overflowed, or the exported student does not do what the trained one does.
     """
-    config, clock = config or Config(), Clock()
+    config, clock = config or Config(), tell.Clock()
 
     report(tell.Progress("read", 0, 1))
     teacher = load_teacher(Path(path), config.input_range, config.mean, config.std)
@@ -110,6 +114,8 @@ def compress(
     kept = SharedCheckpoints(checkpoints or NoCheckpoints(), ranks())
     config = size(teacher, config, kept, latency_provider)
     student = choose_student(teacher, config)
+    if config.quantizes:
+        as_deployed(teacher, student, config)  # what cannot be quantised is refused before the work
     lesson, prior_reason = prepare_lesson(teacher, student, config)
     config = plan(config, lesson, kept)
     report(tell.Progress("read", 1, 1, f"parity with onnxruntime: {teacher.parity}"))
@@ -119,7 +125,8 @@ def compress(
     clock.lap("distil")
 
     report(tell.Progress("export", 0, 1))
-    model, parity = export(teacher, student)
+    exported, parity = export(teacher, student, config)
+    model = calibrated(exported, teacher, config, lesson.prior)
     report(tell.Progress("export", 1, 1, f"parity with onnxruntime: {parity}"))
     clock.lap("export")
 
@@ -135,11 +142,13 @@ def compress(
     )
     original = Side(teacher.data, teacher.session, teacher.input, teacher.output)
     copy = replace(original, model=model, session=open_session(model))
-    verdict = judge(original, copy, suites, evaluation, config.min_agreement, report, latency_provider)
+    whole = replace(copy, model=exported, session=open_session(exported)) if config.quantizes else None
+    verdict = judge(original, copy, suites, evaluation, config.min_agreement, report, latency_provider, whole)
     clock.lap("judge")
 
-    story = _tell(teacher, student, lesson, prior_reason, config, training, model, parity, verdict, clock)
-    return Result(model, story, draw_pictures(original, copy, suites[0].x), config)
+    files = model, exported if config.quantizes else None
+    story = _tell(teacher, student, lesson, prior_reason, config, training, files, parity, verdict, clock)
+    return Result(model, story, draw_pictures(original, copy, suites[0].x), config, files[1])
 
 
 def assist(path: str | Path, config: Config, report: tell.Report = tell.silent) -> None:
@@ -204,31 +213,11 @@ def train(
     return train_in_rounds(lesson, config.planned_rounds, report, checkpoints)
 
 
-def export(teacher: Teacher, student: Student) -> tuple[bytes, Parity]:
-    """The student as an ONNX drop-in for its teacher, compared with the student in torch."""
+def export(teacher: Teacher, student: Student, config: Config | None = None) -> tuple[bytes, Parity]:
+    """The student in float32 as an ONNX drop-in for its teacher, compared with the student in torch."""
     module = student.module.cpu().eval()
-    model = export_student(
-        module,
-        teacher.file.model,
-        teacher.prepared,
-        teacher.input,
-        teacher.output,
-        provenance(teacher, student),
-    )
+    model = export_for(teacher, student, config or Config())
     return model, check_export(module, model, teacher.prepared, teacher.input, teacher.output)
-
-
-class Clock:
-    """Seconds of each stage."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        """End a stage and begin the next."""
-        now = time.perf_counter()
-        self.laps[stage], self._last = now - self._last, now
 
 
 def _widths(student: Student) -> tuple[tuple[tuple[str, ...], int, int], ...] | None:
@@ -256,10 +245,10 @@ def _tell(
     prior_reason: str,
     config: Config,
     training: Training,
-    model: bytes,
+    files: tuple[bytes, bytes | None],
     parity: Parity,
     verdict: Verdict,
-    clock: Clock,
+    clock: tell.Clock,
 ) -> Report:
     run = Run(
         method=config.method,
@@ -274,7 +263,7 @@ def _tell(
     )
     return assemble(
         teacher=Subject.of_file(teacher.file, teacher.parameters),
-        student=Subject.of_bytes("model.onnx", model),
+        student=Subject.of_bytes("model.onnx", files[0]),
         family=student.family,
         chosen_because=student.reason,
         input=teacher.input,
@@ -293,4 +282,5 @@ def _tell(
         command=f"{program(lesson.ranks)} compress {teacher.file.path.name} --config config.toml",
         config_text=to_toml(config),
         widths=_widths(student),
+        unquantised=None if files[1] is None else (len(files[1]), CALIBRATED_ON),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -28,6 +29,19 @@ Report = Callable[[Progress], None]
 
 def silent(progress: Progress) -> None:
     """The default callback: says nothing."""
+
+
+class Clock:
+    """Seconds of each stage."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """End a stage and begin the next."""
+        now = time.perf_counter()
+        self.laps[stage], self._last = now - self._last, now
 
 
 def duration(seconds: float) -> str:

@@ -14,7 +14,7 @@ import pytest
 import cake_onnx
 from cake_onnx.config import Config
 from cake_onnx.errors import UnsupportedTeacherError, UsageError
-from cake_onnx.pipeline import Clock, Result, compress
+from cake_onnx.pipeline import Result, compress
 from cake_onnx.progress import Progress
 
 SHORT = Config(rounds=2)
@@ -137,14 +137,6 @@ def test_errors_of_the_package_are_found_at_its_top() -> None:
     assert set(cake_onnx.__all__) == {name for name in cake_onnx.__all__ if hasattr(cake_onnx, name)}
     with pytest.raises(AttributeError, match="no attribute 'squeeze'"):
         cake_onnx.squeeze  # noqa: B018 (the attribute access is the test)
-
-
-def test_a_clock_gives_each_stage_its_own_time() -> None:
-    clock = Clock()
-    clock.lap("a")
-    clock.lap("b")
-    assert list(clock.laps) == ["a", "b"]
-    assert all(seconds >= 0 for seconds in clock.laps.values())
 
 
 @pytest.mark.parametrize(("prior", "pushed"), [("image", False), ("tabular", True)])

@@ -64,6 +64,21 @@ def test_a_run_from_claim_to_finish(tmp_path: Path, teacher: Path, inputs: dict[
     assert workspace.claim(inputs, overwrite=False) == "done"
 
 
+def test_the_float_form_goes_with_the_run_that_made_it(
+    tmp_path: Path, teacher: Path, inputs: dict[str, Any]
+) -> None:
+    workspace, extra = Workspace(tmp_path / "out", teacher), tmp_path / "out/model-float32.onnx"
+    for files, there in ((results(inputs) | {extra.name: b"float"}, True), (results(inputs), False)):
+        workspace.claim(inputs, overwrite=True)
+        workspace.finish(files)
+        assert extra.exists() is there
+        assert not (tmp_path / "out/work").exists()
+    extra.write_bytes(b"of the user")
+    other = Workspace(tmp_path / "out", extra)
+    with pytest.raises(UsageError, match="the teacher itself"):
+        other.claim(inputs, overwrite=True)
+
+
 def test_examine_writes_nothing(tmp_path: Path, teacher: Path, inputs: dict[str, Any]) -> None:
     assert Workspace(tmp_path / "out", teacher).examine(inputs, overwrite=False) == "new"
     assert not (tmp_path / "out").exists()

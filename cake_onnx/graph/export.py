@@ -42,6 +42,7 @@ def export_student(
     input: InputSpec,
     output: OutputSpec,
     metadata: Mapping[str, str],
+    least_opset: int = 0,
 ) -> bytes:
     """Write a student with exactly the teacher's signature.
 
@@ -56,6 +57,7 @@ def export_student(
         input: Its data input.
         output: Its score output.
         metadata: Provenance; every key gets `cake_onnx.` in front.
+        least_opset: The opset of the result is no older.
 
     Returns:
         A serialised model that `onnx.checker` accepts.
@@ -68,7 +70,7 @@ def export_student(
         trunk = fold_norms(student.model())
     else:
         trunk = _export_trunk(_Trunk(student, prepared), input, _wanted_opset(teacher))
-    model = graft(trunk, prepared, input)
+    model = graft(trunk, prepared, input, least_opset)
     model.producer_name = "cake-onnx"
     helper.set_model_props(model, _metadata(teacher, metadata))
     try:

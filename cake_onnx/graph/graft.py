@@ -14,18 +14,19 @@ from cake_onnx.graph.tensors import copy_model, opset_of
 _PREFIX = "student/"
 
 
-def graft(trunk: ModelProto, prepared: Prepared, input: InputSpec) -> ModelProto:
+def graft(trunk: ModelProto, prepared: Prepared, input: InputSpec, least_opset: int = 0) -> ModelProto:
     """Join a trunk `x -> raw` and the teacher's tail into one model with the teacher's signature.
 
     Args:
         trunk: Float32 model with one input and one output, any batch.
         prepared: The teacher's tail, and its input as the teacher declares it.
         input: The teacher's data input.
+        least_opset: The opset of the result is no older.
 
     Raises:
         UnsupportedTeacherError: The tail cannot be brought to the opset of the trunk.
     """
-    opset = max(opset_of(trunk) or 0, opset_of(prepared.tail) or 0)
+    opset = max(opset_of(trunk) or 0, opset_of(prepared.tail) or 0, least_opset)
     tail = _at_opset(prepared.tail, opset)
     trunk = _at_opset(trunk, opset)
     raw = prepared.tail.graph.input[0]

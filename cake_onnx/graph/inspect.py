@@ -74,14 +74,18 @@ def parameter_count(model: ModelProto) -> int:
     quantising = [node for node in plain.graph.node if node.op_type in _QUANTISING]
     # Scales and zero points are the later inputs of quantising operators, of QLinearConv beside the weights.
     side = {name for node in quantising for name in node.input if _is_side_input(node, name)}
+    read = {name for node in quantising for name in node.input}
+    stored = {tensor.name for tensor in plain.graph.initializer}
     count = 0
     for tensor in all_tensors(plain):
         if tensor.name in side:
             continue
         weighs = tensor.data_type in _PARAMETER_TYPES
         if not weighs and quantising:
-            is_bias = tensor.data_type == TensorProto.INT32
-            weighs = tensor.data_type in _QUANTISED_TYPES or (is_bias and len(tensor.dims) == 1)
+            # Not every row of whole numbers is a bias: class labels are such rows too.
+            is_bias = tensor.data_type == TensorProto.INT32 and len(tensor.dims) == 1
+            is_read = tensor.name in read or tensor.name not in stored
+            weighs = tensor.data_type in _QUANTISED_TYPES or (is_bias and is_read)
         count += math.prod(tensor.dims) if weighs else 0
     return count
 

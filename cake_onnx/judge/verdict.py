@@ -51,6 +51,8 @@ class Verdict:
         student_latency: Per batch size.
         gates: What had to hold.
         latency_provider: onnxruntime's name of the execution provider that was timed.
+        rounding: What quantising changed: the student in float32, and as it is, on the samples that lead.
+        unquantised_latency: Of the student in float32, per batch size.
     """
 
     comparisons: tuple[Comparison, ...]
@@ -59,6 +61,8 @@ class Verdict:
     student_latency: tuple[Latency, ...]
     gates: tuple[Gate, ...]
     latency_provider: str = CPU
+    rounding: Comparison | None = None
+    unquantised_latency: tuple[Latency, ...] = ()
 
     @property
     def latency_threads(self) -> int:
@@ -79,6 +83,7 @@ def judge(
     min_agreement: float | None = None,
     report: tell.Report = tell.silent,
     latency_provider: str | None = CPU,
+    unquantised: Side | None = None,
 ) -> Verdict:
     """Judge a student against its teacher, or any two models of one shape and number of classes.
 
@@ -91,6 +96,7 @@ def judge(
         report: Called after each suite.
         latency_provider: Execution provider to time both on, or None to time nothing. Agreement is always
             judged on the CPU.
+        unquantised: The student in float32, where it was quantised.
 
     Raises:
         UsageError: The provider is not there.
@@ -104,11 +110,13 @@ def judge(
                 "judge", index + 1, len(asked) + 1, f"{suite.name}: {comparisons[-1].agreement:.1%}"
             )
         )
-    times, lead = [_time(side, latency_provider) for side in (teacher, student)], _leading(comparisons)
+    lead = _leading(comparisons)
+    rounding = compare(lead.suite, asker(unquantised), asker(student)) if unquantised else None
+    times = [_time(side, latency_provider) for side in (teacher, student, unquantised) if side]
     report(tell.Progress("judge", len(asked) + 1, len(asked) + 1, f"agreement {lead.agreement:.1%}"))
     return Verdict(
         tuple(comparisons), _accuracy(evaluation, comparisons[0]), times[0], times[1],
-        _gates(lead, min_agreement), latency_provider or CPU,
+        _gates(lead, min_agreement), latency_provider or CPU, rounding, *times[2:],
     )  # fmt: skip
 
 

@@ -13,9 +13,9 @@ from cake_onnx.config import SIZES, Config
 from cake_onnx.devices import generator
 from cake_onnx.errors import UnsupportedTeacherError
 from cake_onnx.graph.channels import Goal
-from cake_onnx.graph.export import export_student
 from cake_onnx.graph.trainable import TrainableGraph, count_weights
-from cake_onnx.methods.lesson import choose_student, flattened_picture, provenance, weigh
+from cake_onnx.methods.lesson import choose_student, flattened_picture, weigh
+from cake_onnx.methods.quantising import as_deployed
 from cake_onnx.students import Student
 from cake_onnx.students.like_teacher import NAME, LikeTeacher
 from cake_onnx.students.sizing import choose_family, family_for, parameters_at
@@ -63,11 +63,7 @@ class Candidates(ABC):
         """The largest student of at most this size, exported."""
         if size not in self._known:
             student, reached = self.student(size)
-            facts = provenance(self.teacher, student)
-            graph = self.teacher.file.model, self.teacher.prepared
-            signature = self.teacher.input, self.teacher.output
-            file = export_student(student.module.eval(), *graph, *signature, facts)
-            self._known[size] = Candidate(reached, file)
+            self._known[size] = Candidate(reached, as_deployed(self.teacher, student, self.config))
         return self._known[size]
 
     @abstractmethod

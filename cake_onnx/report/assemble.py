@@ -94,11 +94,13 @@ def assemble(
     command: str,
     config_text: str,
     widths: Sequence[tuple[tuple[str, ...], int, int]] | None = None,
+    unquantised: tuple[int, int] | None = None,
 ) -> Report:
     """Put the facts of a compression, or of a comparison, into a report.
 
     `widths` holds layers, their channels in the teacher and in the student; None where the student is not the
-    teacher grown down.
+    teacher grown down. `unquantised` holds the bytes of the student's file in float32 and the number of
+    samples it was calibrated on; None where it was not quantised.
     """
     return Report(
         cake_onnx=version("cake-onnx"),
@@ -125,6 +127,7 @@ def assemble(
         fidelity=tuple(_fidelity(comparison) for comparison in verdict.comparisons),
         margins=_margins(verdict.leading),
         accuracy=_accuracy(verdict),
+        rounding=_rounding(verdict, unquantised),
         gates=tuple(measures.Gate(**gate.__dict__) for gate in verdict.gates),
         assumptions=assumptions,
     )
@@ -136,13 +139,13 @@ def _facts(subject: Subject, latency: tuple[MeasuredLatency, ...], verdict: Verd
         "file": subject.name, "sha256": subject.sha256, "bytes": subject.size,
         "parameters": subject.parameters, "opset": opsets.get("", opsets.get("ai.onnx", 1)),
         "operators": operator_counts(subject.model), "quantised": is_quantised(subject.model),
-        "latency": tuple(
-            facts.Latency(
-                provider=verdict.latency_provider, threads=verdict.latency_threads, **entry.__dict__
-            )
-            for entry in latency
-        ),
+        "latency": _latencies(latency, verdict),
     }  # fmt: skip
+
+
+def _latencies(measured: Sequence[MeasuredLatency], verdict: Verdict) -> tuple[facts.Latency, ...]:
+    place = {"provider": verdict.latency_provider, "threads": verdict.latency_threads}
+    return tuple(facts.Latency(**place, **entry.__dict__) for entry in measured)
 
 
 def _widths(layers: tuple[str, ...], teacher: int, student: int) -> facts.LayerWidths:
@@ -207,6 +210,16 @@ def _margins(comparison: Comparison) -> measures.Margins:
 
 def _accuracy(verdict: Verdict) -> measures.Accuracy | None:
     return None if verdict.accuracy is None else measures.Accuracy(**verdict.accuracy.__dict__)
+
+
+def _rounding(verdict: Verdict, unquantised: tuple[int, int] | None) -> measures.Rounding | None:
+    if verdict.rounding is None or unquantised is None:
+        return None
+    compared, (size, calibrated_on) = verdict.rounding, unquantised
+    return measures.Rounding(
+        calibrated_on=calibrated_on, samples=compared.suite.name, n=len(compared.same),
+        agreement=compared.agreement, bytes=size, latency=_latencies(verdict.unquantised_latency, verdict),
+    )  # fmt: skip
 
 
 def assumptions(

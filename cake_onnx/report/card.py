@@ -6,7 +6,7 @@ import re
 
 from cake_onnx.report.measures import Gate
 from cake_onnx.report.model import Report
-from cake_onnx.report.table import bounds_text, size_rows
+from cake_onnx.report.table import bounds_text, file_size, size_rows
 from cake_onnx.report.verdict import percent
 
 _INLINE = re.compile(r"([\\`*_\[\]|~$])")
@@ -78,6 +78,13 @@ def _alike(report: Report) -> str:
             f"Accuracy on {escape(measured.source)} ({measured.n:,} labelled samples): teacher "
             f"{percent(measured.teacher)}, student {percent(measured.student)}."
         )
+    found = report.rounding
+    if found is not None:
+        parts.append(
+            f"It was quantised after it had learnt, calibrated on {found.calibrated_on:,} synthetic samples. "
+            f"In float32 ({file_size(found.bytes)}) it names the same class on {percent(found.agreement)} of "
+            f"{found.n:,} {escape(found.samples)}."
+        )
     if report.gates:
         parts.append("\n".join(_gate_line(gate) for gate in report.gates))
     return "\n\n".join(parts)
@@ -101,8 +108,8 @@ def _use(report: Report) -> str:
     ]
     if report.teacher.quantised and not report.student.quantised:
         lines.append(
-            "The teacher is quantised and the student is not: `cake-onnx synthesize` writes samples of its "
-            "teacher, on which a quantiser can be calibrated."
+            "The teacher is quantised and the student is not: `cake-onnx compress --quantize int8` makes one "
+            "that is."
         )
     assumed = [*report.assumptions]
     if given.bounds_assumed:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from cake_onnx.report.facts import Latency
 from cake_onnx.report.parts import Amount, Count, Part, Positive, Share
 
 
@@ -87,6 +88,22 @@ class Accuracy(Part):
     student: Share
     agreement: Share
     """Share of these samples on which both say the same, right or wrong."""
+
+
+class Rounding(Part):
+    """What quantising the student changed: the same student in float32 beside the file that was written."""
+
+    calibrated_on: Positive
+    """Synthetic samples that the ranges of its activations come from."""
+    samples: str
+    """What kind of samples both were asked about."""
+    n: Positive
+    agreement: Share
+    """Share of these on which both name the same class."""
+    bytes: Positive
+    """Size of the file in float32."""
+    latency: tuple[Latency, ...] = ()
+    """Of that file; empty when it was not measured."""
 
 
 class Gate(Part):

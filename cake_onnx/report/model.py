@@ -30,6 +30,7 @@ from cake_onnx.report.measures import (
     Fidelity,
     Gate,
     Margins,
+    Rounding,
     wilson_interval,
 )
 from cake_onnx.report.parts import Part
@@ -51,6 +52,7 @@ __all__ = [
     "OutputFacts",
     "ParityFacts",
     "Report",
+    "Rounding",
     "RunFacts",
     "Seconds",
     "StudentFacts",
@@ -81,12 +83,14 @@ class Report(Part):
     conversion: ParityFacts | None = None
     """Teacher in torch against teacher in onnxruntime; null when nothing was converted."""
     export: ParityFacts | None = None
-    """Student in torch against student in onnxruntime; null when nothing was exported."""
+    """Student in torch against student in onnxruntime, both in float32; null when nothing was exported."""
     run: RunFacts
     curves: tuple[CurvePoint, ...] = ()
     fidelity: tuple[Fidelity, ...]
     margins: Margins | None = None
     accuracy: Accuracy | None = None
+    rounding: Rounding | None = None
+    """What quantising the student changed; null where it was not asked for."""
     gates: tuple[Gate, ...] = ()
     assumptions: tuple[str, ...] = ()
     """What was taken for granted, one sentence each."""

@@ -17,12 +17,14 @@ def summary_rows(report: Report) -> list[Row]:
 
     Returns:
         `(label, teacher, student, ratio or remark)`: file size, parameters, latency of batch 1 and 64 (the
-        first provider and thread count both models have), agreement (leading and held-out samples, then
-        the baseline), and accuracy where the user gave labelled data. All are plain text, not escaped.
+        first provider and thread count both have), the student before it was quantised, agreement (leading
+        and held-out samples, then the baseline), and accuracy where the user gave labelled data. All are
+        plain text, not escaped.
     """
     return [
         *size_rows(report),
         *_latency_rows(report),
+        *_rounding_rows(report),
         *(_fidelity_row(fidelity) for fidelity in _shown(report)),
         *_accuracy_rows(report),
     ]
@@ -96,6 +98,18 @@ def _latency_rows(report: Report) -> list[Row]:
             remark = ratio(before, after, "faster", "slower")
             rows.append((f"Latency, batch {batch}", milliseconds(before), milliseconds(after), remark))
     return rows
+
+
+def _rounding_rows(report: Report) -> list[Row]:
+    """The student before it was quantised."""
+    found = report.rounding
+    if found is None:
+        return []
+    timed = [entry for entry in found.latency if entry.batch == _BATCHES[-1]]
+    times = [f", {milliseconds(entry.median_ms)} for {entry.batch}" for entry in timed]
+    size = file_size(found.bytes) + "".join(times)
+    remark = f"same class on {percent(found.agreement)}, n = {found.n:,}"
+    return [("Student in float32", _NOTHING, size, remark)]
 
 
 def _shown(report: Report) -> list[Fidelity]:

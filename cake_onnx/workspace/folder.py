@@ -16,6 +16,8 @@ from cake_onnx.workspace.writing import require_writable, write_atomically
 
 #: Written last, in this order, so that `model.onnx` is never there without the report about it.
 RESULTS = ("report.json", "report.html", "MODEL_CARD.md", "config.toml", "model.onnx")
+#: Of some runs only.
+EXTRAS = ("model-float32.onnx",)
 State = Literal["new", "resume", "done"]
 _INPUTS = "inputs.json"
 
@@ -95,10 +97,14 @@ class Workspace:
         Args:
             files: Name to content, every name of `RESULTS` among them.
         """
-        for name in RESULTS:
+        names = [name for name in (*EXTRAS, *RESULTS) if name in files]
+        for name in names:
             write_atomically(self.work / name, files[name])
-        for name in RESULTS:
+        for name in names:
             (self.work / name).replace(self.folder / name)
+        for name in EXTRAS:
+            if name not in files:  # of the run that this one replaces
+                (self.folder / name).unlink(missing_ok=True)
         self._sweep()
         _remove_if_empty(self.work)
 
@@ -123,12 +129,12 @@ class Workspace:
 
     def _sweep(self) -> None:
         """Remove working files, by name: the folder may hold things of the user."""
-        for name in (STATE, *RESULTS, _INPUTS):  # the last says that the others are ours
+        for name in (STATE, *EXTRAS, *RESULTS, _INPUTS):  # the last says that the others are ours
             for left in (self.work / name, *self.work.glob(f".{name}.*")):
                 left.unlink(missing_ok=True)
 
     def _spare_the_teacher(self) -> None:
-        for name in RESULTS:
+        for name in (*EXTRAS, *RESULTS):
             if (self.folder / name).resolve() == self.model.resolve():
                 raise UsageError(
                     "an output folder where nothing replaces the teacher",
@@ -147,7 +153,7 @@ class Workspace:
             )
 
     def _spare_strangers(self) -> None:
-        found = [name for name in RESULTS if (self.folder / name).exists()]
+        found = [name for name in (*EXTRAS, *RESULTS) if (self.folder / name).exists()]
         if found:
             raise UsageError(
                 "an output folder that is new, or holds a finished run",

@@ -126,6 +126,31 @@ def test_verbose_tells_the_widths(fixtures: Path, cake: Command) -> None:
     assert "width of" not in other.err
 
 
+def test_a_quantised_student_has_its_float_form_beside_it(
+    fixtures: Path, cake: Command, tmp_path: Path
+) -> None:
+    teacher, words = fixtures / "digits_cnn.onnx", ("--rounds", "2", "-o", "out", "-q")
+    told = cake("compress", teacher, *words, "--quantize", "int8")
+    assert told.code == 0
+    assert re.search(r"Student in float32 .* kB, .* ms for 64 +same class on [\d.]+%, n = ", told.out)
+    assert "quantised although its teacher is not" in told.out
+    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES | {"model-float32.onnx"}
+    sizes = [(tmp_path / "out" / name).stat().st_size for name in ("model.onnx", "model-float32.onnx")]
+    assert sizes[0] < 0.6 * sizes[1]
+    assert signature(tmp_path / "out/model.onnx") == signature(teacher)
+    report = json.loads((tmp_path / "out/report.json").read_text("utf-8"))
+    assert (report["student"]["bytes"], report["rounding"]["bytes"]) == tuple(sizes)
+    assert report["student"]["quantised"]
+    assert report["rounding"]["agreement"] > 0.9
+    assert [entry["batch"] for entry in report["rounding"]["latency"]] == [1, 8, 64]
+    again = cake("compress", teacher, *words, "--quantize", "int8")
+    assert (again.code, again.out) == (told.code, told.out)
+    plain = cake("compress", teacher, *words, "--overwrite")
+    assert plain.code == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
+    assert (tmp_path / "out/model.onnx").stat().st_size == sizes[1]
+
+
 def test_another_seed_gives_another_student(
     compressed: Callable[[str], Path], fixtures: Path, cake: Command, tmp_path: Path
 ) -> None:

@@ -34,6 +34,7 @@ SAID: dict[str, tuple[Any, Any, Any]] = {
     "std": ("0.1,0.2", "0.3,0.4", [0.5, 0.6]),
     "prior": ("image", "uniform", "gaussian"),
     "eval": ("a.npz", "b.npz", "c.npz"),
+    "quantize": ("int8", "none", "int8"),
     "min_agreement": ("97%", "0.9", 0.8),
     "device": ("cpu", "cuda:1", "cuda"),
     "seed": ("1", "2", 3),

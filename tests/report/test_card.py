@@ -7,7 +7,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from cake_onnx.report.card import escape, render_card
-from cake_onnx.report.model import Accuracy, Latency, Report, Seconds
+from cake_onnx.report.model import Accuracy, Latency, Report, Rounding, Seconds
 
 MakeReport = Callable[..., Report]
 
@@ -29,8 +29,17 @@ def test_card_says_what_it_must(make_report: MakeReport) -> None:
 
 def test_card_tells_how_a_student_becomes_quantised_as_its_teacher(make_report: MakeReport) -> None:
     teacher = make_report().teacher.model_copy(update={"quantised": True})
-    assert "cake-onnx synthesize" in html(render_card(make_report(teacher=teacher)))
-    assert "cake-onnx synthesize" not in html(render_card(make_report()))
+    assert "cake-onnx compress --quantize int8" in html(render_card(make_report(teacher=teacher)))
+    assert "--quantize" not in html(render_card(make_report()))
+
+
+def test_card_tells_what_quantising_changed(make_report: MakeReport) -> None:
+    rounding = Rounding(
+        calibrated_on=2000, samples="held-out samples", n=1500, agreement=0.9926, bytes=61_000
+    )
+    shown = html(render_card(make_report(rounding=rounding)))
+    assert "calibrated on 2,000 synthetic samples" in shown
+    assert "In float32 (61.0 kB) it names the same class on 99.3% of 1,500 held-out samples." in shown
 
 
 def test_card_tells_accuracy_where_labels_were_given(make_report: MakeReport) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from cake_onnx.report.html import render_html
-from cake_onnx.report.model import Accuracy, Report
+from cake_onnx.report.model import Accuracy, Report, Rounding
 from cake_onnx.report.table import bounds_text, file_size, latency_pairs, milliseconds, ratio, summary_rows
 
 MakeReport = Callable[..., Report]
@@ -27,6 +27,21 @@ def test_rows_in_order(make_report: MakeReport) -> None:
 
 def test_no_accuracy_row_without_labels(make_report: MakeReport) -> None:
     assert not any(label.startswith("Accuracy") for label, *_ in summary_rows(make_report()))
+
+
+def test_a_quantised_student_stands_beside_its_float_form(make_report: MakeReport) -> None:
+    seen = make_report()
+    rounding = Rounding(
+        calibrated_on=2000, samples="held-out samples", n=1500, agreement=0.9926, bytes=61_000,
+        latency=seen.student.latency,
+    )  # fmt: skip
+    rows = summary_rows(make_report(rounding=rounding))
+    at = [label for label, *_ in rows].index("Latency, batch 64") + 1
+    assert rows[at] == (
+        "Student in float32", "\N{EN DASH}", "61.0 kB, 0.335 ms for 64", "same class on 99.3%, n = 1,500"
+    )  # fmt: skip
+    untimed = summary_rows(make_report(rounding=rounding.model_copy(update={"latency": ()})))
+    assert untimed[at][2] == "61.0 kB"
 
 
 def test_page_shows_the_same_rows(make_report: MakeReport) -> None:

@@ -1,0 +1,183 @@
+"""A float model turned into one that computes with 8-bit integers, by onnxruntime's own quantiser."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+import onnx
+from onnx import ModelProto, NodeProto
+
+from cake_onnx.errors import RunFailedError, UsageError
+from cake_onnx.graph.inspect import is_quantised
+from cake_onnx.graph.runtime import Array, as_declared
+from cake_onnx.graph.specs import InputSpec
+from cake_onnx.graph.tensors import copy_model
+from cake_onnx.graph.wiring import Wiring
+
+OPSET = 13
+"""The least that a model to be quantised has: weights have one scale a channel since then."""
+_LAYERS = ("Conv", "Gemm", "MatMul")
+_BETWEEN = (
+    "Add", "AveragePool", "Clip", "Concat", "Flatten", "GlobalAveragePool", "MaxPool", "Pad", "Relu",
+    "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze",
+)  # fmt: skip
+"""What 8 bits pass through without much loss; everything else stays in float32."""
+_AT_ONCE = 50
+
+
+def quantise(data: bytes, x: Array, input: InputSpec) -> bytes:
+    """Quantise weights to 7 bits, one scale a channel, and activations to 8, one zero point a tensor.
+
+    Activations are unsigned and weights leave out a bit, so that sums of products are exact on x86
+    processors without VNNI too. Ranges are the extremes on `x`. What the last layer gives stays in float32:
+    there 8 bits would make probabilities coarse and classes tie.
+
+    Args:
+        data: A serialised model of opset `OPSET` or newer, of any batch.
+        x: Samples `(B, *shape)` in its input units.
+        input: Its data input.
+
+    Returns:
+        A serialised model with the same inputs, outputs and metadata. The same arguments give the same bytes.
+
+    Raises:
+        UsageError: It has no layer that onnxruntime quantises.
+        RunFailedError: onnxruntime's quantiser failed, or gave no valid model.
+    """
+    model = onnx.load_from_string(data)
+    result = _in_few_letters(_scores_in_float(_quantised(model, x, input)), model)
+    if not is_quantised(result):
+        raise UsageError(
+            f"a student with layers that onnxruntime quantises ({', '.join(_LAYERS)})",
+            "none",
+            "leave --quantize out",
+        )
+    result.producer_name, result.producer_version = model.producer_name, model.producer_version
+    # The quantiser leaves marks, and names for sizes that had none.
+    del result.metadata_props[:], result.graph.output[:]
+    result.metadata_props.extend(model.metadata_props)
+    result.graph.output.extend(model.graph.output)
+    try:
+        onnx.checker.check_model(result, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise _failed(error) from error
+    return bytes(result.SerializeToString(deterministic=True))
+
+
+def _quantised(model: ModelProto, x: Array, input: InputSpec) -> ModelProto:
+    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+
+    class Samples(CalibrationDataReader):  # type: ignore[misc]
+        """All of them, in batches."""
+
+        def __init__(self) -> None:
+            self._batches = _batches(x, input)
+
+        def get_next(self) -> dict[str, npt.NDArray[Any]] | None:
+            return next(self._batches, None)
+
+    with tempfile.TemporaryDirectory(prefix="cake-onnx-") as folder, _quiet():
+        path = Path(folder) / "quantised.onnx"
+        try:
+            quantize_static(
+                model,
+                path,
+                Samples(),
+                op_types_to_quantize=[*_LAYERS, *_BETWEEN],
+                per_channel=True,
+                reduce_range=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+            )
+        except Exception as error:  # onnxruntime's own classes share no public base
+            raise _failed(error) from error
+        return onnx.load(path)
+
+
+def _batches(x: Array, input: InputSpec) -> Iterator[dict[str, npt.NDArray[Any]]]:
+    for start in range(0, len(x), _AT_ONCE):
+        yield {input.name: as_declared(x[start : start + _AT_ONCE], input)}
+
+
+def _scores_in_float(model: ModelProto) -> ModelProto:
+    """The model without the roundings behind its last layer; a convolution keeps its own, to stay integer."""
+    wiring = Wiring(model.graph)
+    layers = [node for node in model.graph.node if node.op_type in _LAYERS]
+    read = wiring.ancestors(name for node in layers for name in node.input)
+    shown = {value.name for value in model.graph.output}
+    names: dict[str, str] = {}
+    left_out: set[str] = set()
+    for node in model.graph.node:
+        if (
+            node.op_type == "QuantizeLinear"
+            and node.output[0] not in read
+            and _may_stay(wiring, node.input[0])
+        ):
+            pairs = [pair.output[0] for pair in wiring.readers.get(node.output[0], ())]
+            kept = next((name for name in pairs if name in shown), node.input[0])
+            names |= dict.fromkeys([node.input[0], *pairs], kept)
+            left_out.update(node.output, pairs)
+    return _of_nodes(model, [node for node in model.graph.node if left_out.isdisjoint(node.output)], names)
+
+
+def _in_few_letters(model: ModelProto, before: ModelProto) -> ModelProto:
+    """The model with short names for what quantising added: they were half of a small file."""
+    known = {name for node in before.graph.node for name in (*node.input, *node.output)}
+    named = {node.name for node in before.graph.node}
+    added = dict.fromkeys(name for node in model.graph.node for name in (*node.input, *node.output))
+    free = (name for i in count() if (name := f"q{i}") not in known)
+    names = dict(zip((name for name in added if name not in known), free, strict=False))
+    result = _of_nodes(model, list(model.graph.node), names)
+    for node in result.graph.node:
+        if node.name not in named:
+            node.ClearField("name")
+    return result
+
+
+def _of_nodes(model: ModelProto, nodes: list[NodeProto], names: Mapping[str, str]) -> ModelProto:
+    """A model of these nodes, with tensors under other names, and of the weights that they read."""
+    result = copy_model(model)
+    del result.graph.node[:], result.graph.value_info[:], result.graph.initializer[:]
+    result.graph.node.extend(nodes)
+    for node in result.graph.node:
+        for field in (node.input, node.output):
+            field[:] = [names.get(name, name) for name in field]
+    used = {name for node in nodes for name in node.input}
+    result.graph.initializer.extend(tensor for tensor in model.graph.initializer if tensor.name in used)
+    for tensor in result.graph.initializer:
+        tensor.name = names.get(tensor.name, tensor.name)
+    return result
+
+
+def _may_stay(wiring: Wiring, name: str) -> bool:
+    """Whether a tensor need not be rounded: integer convolutions give integers alone."""
+    maker = wiring.maker.get(name)
+    return maker is not None and maker.op_type != "Conv"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the quantiser's advice to itself; it goes to the root logger, and what it asks for is done."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+
+
+def _failed(error: Exception) -> RunFailedError:
+    told = str(error).strip() or type(error).__name__
+    return RunFailedError(
+        "a student that onnxruntime quantises",
+        told.splitlines()[0],
+        "leave --quantize out, and report this student",
+    )
