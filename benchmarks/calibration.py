@@ -2,9 +2,9 @@
 
     python benchmarks/calibration.py --teachers DIR --data DIR
 
-What `--quantize int8` does to a student, done to the float teachers of the folder, which have learnt all there
-is to learn. One CSV line a teacher, kind of samples and seed in benchmarks/results/calibration.csv; a second
-start skips it. Choices looked at the first 2,000 real images, which calibrate the lines called `real`;
+What `--quantize int8` does to a student, done to the float teachers of the folder, which have learnt all
+there is to learn. One CSV line a teacher, kind of samples and seed in benchmarks/results/calibration.csv; a
+second start skips it. Choices looked at the first 2,000 real images, which calibrate the lines called `real`;
 agreement with the float file and accuracy are those of the rest. Times are taken in turns, on one thread.
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Sequence
 
 from docs.result_tables import Line, Table, passes, percent, spread, where_run
@@ -123,6 +124,37 @@ def teachers(lines: Iterable[Line]) -> Table:
             f"{int(line['passes']) / 1e6:.2f}", f"{float(line['seconds']) / 60:.1f}", line["processor"],
         ))  # fmt: skip
     return table
+
+
+SAMPLES = {
+    "prior": "2,000 of the prior: `--quantize int8`",
+    "boundary": "2,000 that `synthesize` writes",
+    "noise": "2,000 of uniform noise",
+    "real": "real ones that nobody has here",
+}
+
+
+def calibration(lines: Sequence[Line]) -> Table:
+    """What 8-bit integers cost, by the samples that ranges come from; one line a teacher and kind."""
+    table: Table = [("file", "calibrated on", "agreement", "accuracy", "n", "size", "time 1, 64", "where")]
+    for teacher in sorted({line["teacher"] for line in lines}):
+        for kind, name in SAMPLES.items():
+            these = [line for line in lines if (line["teacher"], line["samples"]) == (teacher, kind)]
+            if these:
+                table.append(_calibrated(teacher, name, these))
+    return table
+
+
+def _calibrated(teacher: str, samples: str, lines: Sequence[Line]) -> tuple[str, ...]:
+    first = lines[0]
+    sizes = [f"{int(first[key]) / 1e3:.0f}" for key in ("bytes_float", "bytes_int8")]
+    times = (statistics.median(float(line[f"times_as_long_{batch}"]) for line in lines) for batch in (1, 64))
+    return (
+        teacher, samples, spread(percent(lines, "agreement_rest")),
+        f"{100 * float(first['accuracy_float_rest']):.1f} → {spread(percent(lines, 'accuracy_int8_rest'))}",
+        str(len(lines)), f"{' → '.join(sizes)} kB", ", ".join(f"{time:.1f}x" for time in times),
+        first["processor"],
+    )  # fmt: skip
 
 
 def _said(line: Line) -> str:

@@ -44,25 +44,36 @@ def without_rounding(model: ModelProto) -> ModelProto | None:
         The graph, or None where it computes with integers in another way.
     """
     result = copy_model(model)
-    wiring = Wiring(model.graph)
+    wiring, shown = Wiring(model.graph), {value.name for value in model.graph.output}
     nodes: list[NodeProto] = []
+    names: dict[str, str] = {}
     for node in model.graph.node:
         if node.op_type == "QuantizeLinear":
             limits, readers = _limits(wiring, node), wiring.readers.get(node.output[0], ())
-            if limits is None or any(reader.op_type != "DequantizeLinear" for reader in readers):
+            if (
+                limits is None
+                or not readers
+                or any(reader.op_type != "DequantizeLinear" for reader in readers)
+            ):
                 return None
-            nodes.append(_clip(result, node, limits))
+            pairs = [reader.output[0] for reader in readers]
+            names |= dict.fromkeys(pairs, next((name for name in pairs if name in shown), pairs[0]))
+            nodes.append(_clip(result, node, limits, names[pairs[0]]))
         elif node.op_type == "DequantizeLinear":
             maker = wiring.maker.get(node.input[0])
             if maker is None or maker.op_type != "QuantizeLinear":
                 return None
-            nodes.append(helper.make_node("Identity", [node.input[0]], [node.output[0]], name=node.name))
         elif node.op_type.startswith("QLinear") or "Integer" in node.op_type or node.op_type == "QGemm":
             return None
         else:
             nodes.append(node)
-    del result.graph.node[:], result.graph.value_info[:]
+    read = {name for node in nodes for name in node.input}
+    left = [tensor for tensor in result.graph.initializer if tensor.name in read]  # no scales, no zero points
+    del result.graph.node[:], result.graph.value_info[:], result.graph.initializer[:]
     result.graph.node.extend(nodes)
+    for node in result.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+    result.graph.initializer.extend(left)
     return result if (opset_of(result) or 0) >= _LIMITS_ARE_INPUTS else None
 
 
@@ -79,13 +90,13 @@ def _limits(wiring: Wiring, node: NodeProto) -> tuple[float, float] | None:
     return (low - shift) * step, (high - shift) * step
 
 
-def _clip(model: ModelProto, node: NodeProto, limits: tuple[float, float]) -> NodeProto:
+def _clip(model: ModelProto, node: NodeProto, limits: tuple[float, float], output: str) -> NodeProto:
     names = [f"{node.output[0]}_low", f"{node.output[0]}_high"]
     model.graph.initializer.extend(
         numpy_helper.from_array(np.asarray(limit, dtype=np.float32), name)
         for name, limit in zip(names, limits, strict=True)
     )
-    return helper.make_node("Clip", [node.input[0], *names], [node.output[0]], name=node.name)
+    return helper.make_node("Clip", [node.input[0], *names], [output], name=node.name)
 
 
 def _widen(attribute: AttributeProto) -> None:

@@ -34,9 +34,11 @@ def size_clause(report: Report) -> str:
 
 def _size(ratio: float) -> str:
     """`a 4.1x smaller file`, `a 1.3x larger file`, or about the same within 5%."""
-    if ratio >= 1.05:
-        return f"a {ratio:.1f}x smaller file"
-    return f"a {1 / ratio:.1f}x larger file" if ratio <= 1 / 1.05 else "a file of about the same size"
+    if 1 / 1.05 < ratio < 1.05:
+        return "a file of about the same size"
+    factor, kind = (f"{ratio:.1f}", "smaller") if ratio > 1 else (f"{1 / ratio:.1f}", "larger")
+    article = "an" if factor.startswith(("8", "11.", "18.")) else "a"
+    return f"{article} {factor}x {kind} file"
 
 
 def _kind_of_numbers(report: Report) -> str:

@@ -77,7 +77,15 @@ def test_percent_never_rounds_up_to_all(share: float, shown: str) -> None:
 
 @pytest.mark.parametrize(
     ("size", "words"),
-    [(500, "a 2.0x smaller file"), (1010, "a file of about the same size"), (1500, "a 1.5x larger file")],
+    [
+        (500, "a 2.0x smaller file"),
+        (1010, "a file of about the same size"),
+        (1500, "a 1.5x larger file"),
+        (125, "an 8.0x smaller file"),
+        (90, "an 11.1x smaller file"),
+        (9, "a 111.1x smaller file"),
+        (18_000, "an 18.0x larger file"),
+    ],
 )
 def test_size_is_told_both_ways(make_report: MakeReport, size: int, words: str) -> None:
     base = make_report()
