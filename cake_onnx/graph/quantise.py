@@ -52,7 +52,7 @@ def quantise(data: bytes, x: Array, input: InputSpec) -> bytes:
         RunFailedError: onnxruntime's quantiser failed, or gave no valid model.
     """
     model = onnx.load_from_string(data)
-    result = _in_few_letters(_scores_in_float(_quantised(model, x, input)), model)
+    result = _in_few_letters(_scores_in_float(_quantised(_with_flat_biases(model), x, input)), model)
     if not is_quantised(result):
         raise UsageError(
             f"a student with layers that onnxruntime quantises ({', '.join(_LAYERS)})",
@@ -69,6 +69,19 @@ def quantise(data: bytes, x: Array, input: InputSpec) -> bytes:
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise _failed(error) from error
     return bytes(result.SerializeToString(deterministic=True))
+
+
+def _with_flat_biases(model: ModelProto) -> ModelProto:
+    """The model with biases of Gemm as rows, since the quantiser stumbles over tables of one row."""
+    result, readers = copy_model(model), Wiring(model.graph).readers
+    for tensor in result.graph.initializer:
+        biases = [
+            node.op_type == "Gemm" and list(node.input).index(tensor.name) == 2
+            for node in readers.get(tensor.name, ())
+        ]
+        if biases and all(biases) and len(tensor.dims) == 2 and tensor.dims[0] == 1:
+            del tensor.dims[0]
+    return result
 
 
 def _quantised(model: ModelProto, x: Array, input: InputSpec) -> ModelProto:

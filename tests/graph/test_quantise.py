@@ -70,6 +70,13 @@ def test_weights_leave_a_bit_out(softmax_net: ModelProto) -> None:
     assert all(60 < np.abs(weight.astype(int)).max() <= 64 for weight in found)
 
 
+def test_a_bias_may_be_a_table_of_one_row(parse: Parse, draw: Any) -> None:
+    """As old exporters of Keras and CNTK write it."""
+    text = "net (float[B, 4] x) => (float[B, 3] y) { y = Gemm(x, w, b) }"
+    flat, table = (parse(text, w=draw(4, 3), b=draw(3).reshape(shape)) for shape in ((3,), (1, 3)))
+    assert quantised(table) == quantised(flat)
+
+
 def test_scores_are_not_rounded(softmax_net: ModelProto) -> None:
     assert rounded(quantised(softmax_net)) == ["input", "Gemm"]
 

@@ -39,6 +39,13 @@ def test_a_pass_gives_a_smaller_drop_in(moons: Path, tmp_path: Path) -> None:
     assert 0 <= facts["agreement"]["low"] <= facts["agreement"]["agreement"] <= 1
 
 
+def test_a_student_can_come_quantised(moons: Path, tmp_path: Path) -> None:
+    output = make(quantize="int8").run(ONNXModelHandler(moons), str(tmp_path / "out"))
+    student = onnx.load(output.model_path)
+    assert "QuantizeLinear" in {node.op_type for node in student.graph.node}
+    assert output.model_attributes["cake_onnx"]["bytes"]["student"] == student.ByteSize()
+
+
 def test_what_came_with_the_input_stays_and_ours_is_added(moons: Path, tmp_path: Path) -> None:
     theirs = tmp_path / "report.json"
     theirs.write_text("theirs")
