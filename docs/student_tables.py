@@ -130,7 +130,7 @@ SAMPLES = {
     "prior": "2,000 of the prior: `--quantize int8`",
     "boundary": "2,000 that `synthesize` writes",
     "noise": "2,000 of uniform noise",
-    "real": "real ones that nobody has here",
+    "real": "real images, to compare",
 }
 
 
