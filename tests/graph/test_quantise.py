@@ -83,14 +83,33 @@ def test_scores_are_not_rounded(softmax_net: ModelProto) -> None:
 
 def test_a_convolution_keeps_its_rounding_where_it_is_the_last_layer(parse: Parse, draw: Any) -> None:
     model = parse(
-        """cnn (float[B, 1, 6, 6] x) => (float[B, 3] y) {
+        """cnn (float[B, 8, 6, 6] x) => (float[B, 3] y) {
              c = Conv(x, k)
              g = GlobalAveragePool(c)
              y = Flatten(g)
         }""",
-        k=draw(3, 1, 3, 3),
+        k=draw(3, 8, 3, 3),
     )
     assert rounded(quantised(model)) == ["input", "Conv"]
+
+
+@pytest.mark.parametrize(
+    ("channels", "groups", "stays"), [(7, 1, True), (8, 1, False), (8, 8, False), (4, 4, True)]
+)
+def test_a_convolution_of_few_channels_stays_in_float(
+    channels: int, groups: int, stays: bool, parse: Parse, draw: Any
+) -> None:
+    model = parse(
+        f"""cnn (float[B, {channels}, 6, 6] x) => (float[B, 3] y) {{
+             c = Conv<group = {groups}>(x, k)
+             f = Flatten(c)
+             y = Gemm(f, w)
+        }}""",
+        k=draw(8, channels // groups, 3, 3),
+        w=draw(128, 3),
+    )
+    model.graph.node[0].name = "first"
+    assert ("input" in rounded(quantised(model))) is not stays
 
 
 def test_a_score_that_is_an_output_and_is_read_keeps_its_name(parse: Parse, draw: Any) -> None:
@@ -143,7 +162,7 @@ def test_integers_go_in_as_the_model_takes_them(parse: Parse, draw: Any) -> None
 
 def test_a_model_without_layers_is_refused(parse: Parse, draw: Any) -> None:
     model = parse("net (float[B, 4] x) => (float[B, 4] y) { y = Mul(x, w) }", w=draw(4))
-    with pytest.raises(UsageError, match=r"onnxruntime quantises \(Conv, Gemm, MatMul\); found none"):
+    with pytest.raises(UsageError, match=r"Conv of 8 channels and more; found none"):
         quantised(model)
 
 
