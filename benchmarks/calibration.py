@@ -27,7 +27,8 @@ from cake_onnx.config import Config
 from cake_onnx.devices import generator
 from cake_onnx.graph.latency import latency_ratios
 from cake_onnx.graph.quantise import quantise
-from cake_onnx.graph.runtime import open_session, probabilities, scores
+from cake_onnx.graph.runtime import open_session
+from cake_onnx.judge import Side, Suite, asker, compare
 from cake_onnx.methods.quantising import CALIBRATED_ON
 from cake_onnx.priors import Prior, UniformPrior, build_prior
 from cake_onnx.synthesis import synthesize
@@ -91,10 +92,10 @@ def _measured(teacher: Teacher, calibration: FloatArray, x: FloatArray, y: np.nd
     after = quantise(before, calibration, teacher.input)
     sessions = open_session(after, threads=1), open_session(before, threads=1)
     less, more = (
-        probabilities(scores(session, teacher.input, teacher.output, x), teacher.output.kind)
-        for session in sessions
+        Side(model, session, teacher.input, teacher.output)
+        for model, session in zip((after, before), sessions, strict=True)
     )
-    logs = [np.log(np.maximum(p, 1e-12)) for p in (more, less)]
+    compared = compare(Suite("real images", "other", x), asker(more), asker(less))
     times = {
         f"times_as_long_{batch}": round(
             statistics.median(latency_ratios(*sessions, teacher.input, batch, _TURNS, 5, 1, thread_time)), 2
@@ -102,10 +103,10 @@ def _measured(teacher: Teacher, calibration: FloatArray, x: FloatArray, y: np.nd
         for batch in (1, 64)
     }
     return {
-        "agreement_rest": round(float((less.argmax(1) == more.argmax(1)).mean()), 4),
-        "kl_rest": round(float((more * (logs[0] - logs[1])).sum(1).mean()), 5),
-        "accuracy_float_rest": round(float((more.argmax(1) == y).mean()), 4),
-        "accuracy_int8_rest": round(float((less.argmax(1) == y).mean()), 4),
+        "agreement_rest": round(compared.agreement, 4),
+        "kl_rest": round(compared.kl, 5),
+        "accuracy_float_rest": round(float((compared.teacher.argmax(1) == y).mean()), 4),
+        "accuracy_int8_rest": round(float((compared.student.argmax(1) == y).mean()), 4),
         "n_rest": len(x), "bytes_float": len(before), "bytes_int8": len(after),
     } | times  # fmt: skip
 

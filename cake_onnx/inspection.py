@@ -19,7 +19,7 @@ from cake_onnx.graph.signature import read_signature
 from cake_onnx.graph.trace import trace
 from cake_onnx.methods.fitted import settings_for
 from cake_onnx.methods.lesson import choose_student, prepare_lesson
-from cake_onnx.methods.quantising import as_deployed
+from cake_onnx.methods.quantising import require_quantisable
 from cake_onnx.methods.settings import RoundSettings
 from cake_onnx.methods.training import Lesson
 from cake_onnx.methods.wishes import settle_size
@@ -125,8 +125,7 @@ def preview(path: Path, config: Config) -> dict[str, Any]:
     facts = _describe(teacher)  # before the module moves to the device
     config = settle_size(teacher, config)
     student = choose_student(teacher, config)
-    if config.quantizes:
-        as_deployed(teacher, student, config)
+    require_quantisable(teacher, student, config)
     lesson, reason = prepare_lesson(teacher, student, config)
     return facts | {
         "student": f"{student.family} of {_sized(lesson, config)}, because {student.reason}",

@@ -19,7 +19,7 @@ from cake_onnx.methods.fitted import NOT_DIFFUSED, diffuses
 from cake_onnx.methods.held_out import held_out_suites
 from cake_onnx.methods.lesson import choose_student, prepare_lesson
 from cake_onnx.methods.paper import train_as_published
-from cake_onnx.methods.quantising import CALIBRATED_ON, as_deployed, calibrated, export_for
+from cake_onnx.methods.quantising import CALIBRATED_ON, calibrated, export_for, require_quantisable
 from cake_onnx.methods.rounds import train_in_rounds
 from cake_onnx.methods.settings import RoundSettings
 from cake_onnx.methods.sharing import SharedCheckpoints
@@ -114,8 +114,7 @@ def compress(
     kept = SharedCheckpoints(checkpoints or NoCheckpoints(), ranks())
     config = size(teacher, config, kept, latency_provider)
     student = choose_student(teacher, config)
-    if config.quantizes:
-        as_deployed(teacher, student, config)  # what cannot be quantised is refused before the work
+    require_quantisable(teacher, student, config)
     lesson, prior_reason = prepare_lesson(teacher, student, config)
     config = plan(config, lesson, kept)
     report(tell.Progress("read", 1, 1, f"parity with onnxruntime: {teacher.parity}"))
@@ -146,9 +145,11 @@ def compress(
     verdict = judge(original, copy, suites, evaluation, config.min_agreement, report, latency_provider, whole)
     clock.lap("judge")
 
-    files = model, exported if config.quantizes else None
-    story = _tell(teacher, student, lesson, prior_reason, config, training, files, parity, verdict, clock)
-    return Result(model, story, draw_pictures(original, copy, suites[0].x), config, files[1])
+    story = _tell(
+        teacher, student, lesson, prior_reason, config, training, copy, whole, parity, verdict, clock
+    )
+    pictures = draw_pictures(original, copy, suites[0].x)
+    return Result(model, story, pictures, config, whole.model if whole else None)
 
 
 def assist(path: str | Path, config: Config, report: tell.Report = tell.silent) -> None:
@@ -245,7 +246,8 @@ def _tell(
     prior_reason: str,
     config: Config,
     training: Training,
-    files: tuple[bytes, bytes | None],
+    copy: Side,
+    whole: Side | None,
     parity: Parity,
     verdict: Verdict,
     clock: tell.Clock,
@@ -263,7 +265,7 @@ def _tell(
     )
     return assemble(
         teacher=Subject.of_file(teacher.file, teacher.parameters),
-        student=Subject.of_bytes("model.onnx", files[0]),
+        student=Subject.of_bytes("model.onnx", copy.model),
         family=student.family,
         chosen_because=student.reason,
         input=teacher.input,
@@ -282,5 +284,5 @@ def _tell(
         command=f"{program(lesson.ranks)} compress {teacher.file.path.name} --config config.toml",
         config_text=to_toml(config),
         widths=_widths(student),
-        unquantised=None if files[1] is None else (len(files[1]), CALIBRATED_ON),
+        unquantised=None if whole is None else (len(whole.model), CALIBRATED_ON),
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from cake_onnx.graph.tensors import copy_model, opset_of
+from cake_onnx.graph.shapes import drop_dead_nodes
+from cake_onnx.graph.tensors import copy_model, opset_of, rename_tensors
 from cake_onnx.graph.wiring import Wiring
 
 _OTHER_FLOATS = (TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
@@ -67,13 +68,10 @@ def without_rounding(model: ModelProto) -> ModelProto | None:
             return None
         else:
             nodes.append(node)
-    read = {name for node in nodes for name in node.input}
-    left = [tensor for tensor in result.graph.initializer if tensor.name in read]  # no scales, no zero points
-    del result.graph.node[:], result.graph.value_info[:], result.graph.initializer[:]
+    del result.graph.node[:], result.graph.value_info[:]
     result.graph.node.extend(nodes)
-    for node in result.graph.node:
-        node.input[:] = [names.get(name, name) for name in node.input]
-    result.graph.initializer.extend(left)
+    rename_tensors(result, names)
+    result = drop_dead_nodes(result)  # no scales, no zero points
     return result if (opset_of(result) or 0) >= _LIMITS_ARE_INPUTS else None
 
 

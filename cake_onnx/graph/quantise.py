@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy.typing as npt
 import onnx
-from onnx import ModelProto, NodeProto
+from onnx import ModelProto
 
 from cake_onnx.errors import RunFailedError, UsageError
-from cake_onnx.graph.runtime import Array, as_declared
+from cake_onnx.graph.runtime import Array, as_declared, first_line
+from cake_onnx.graph.shapes import drop_dead_nodes
 from cake_onnx.graph.specs import InputSpec
-from cake_onnx.graph.tensors import copy_model
-from cake_onnx.graph.wiring import Wiring, attribute
+from cake_onnx.graph.tensors import copy_model, rename_tensors
+from cake_onnx.graph.wiring import Wiring, groups_of
 
 OPSET = 13
 """The least that a model to be quantised has: weights have one scale a channel since then."""
@@ -132,13 +133,8 @@ def _narrow_convolutions(model: ModelProto) -> list[str]:
     return [
         node.name
         for node in found
-        if node.name and wiring.stored[node.input[1]].dims[1] * _groups(node) < _FEWEST
+        if node.name and wiring.stored[node.input[1]].dims[1] * groups_of(node) < _FEWEST
     ]
-
-
-def _groups(node: NodeProto) -> int:
-    groups = attribute(node, "group", 1)
-    return groups if isinstance(groups, int) else 1
 
 
 def _batches(x: Array, input: InputSpec) -> Iterator[dict[str, npt.NDArray[Any]]]:
@@ -164,7 +160,11 @@ def _scores_in_float(model: ModelProto) -> ModelProto:
             kept = next((name for name in pairs if name in shown), node.input[0])
             names |= dict.fromkeys([node.input[0], *pairs], kept)
             left_out.update(node.output, pairs)
-    return _of_nodes(model, [node for node in model.graph.node if left_out.isdisjoint(node.output)], names)
+    result = copy_model(model)
+    del result.graph.node[:], result.graph.value_info[:]
+    result.graph.node.extend(node for node in model.graph.node if left_out.isdisjoint(node.output))
+    rename_tensors(result, names)
+    return drop_dead_nodes(result)
 
 
 def _in_few_letters(model: ModelProto, before: ModelProto) -> ModelProto:
@@ -174,25 +174,11 @@ def _in_few_letters(model: ModelProto, before: ModelProto) -> ModelProto:
     added = dict.fromkeys(name for node in model.graph.node for name in (*node.input, *node.output))
     free = (name for i in count() if (name := f"q{i}") not in known)
     names = dict(zip((name for name in added if name not in known), free, strict=False))
-    result = _of_nodes(model, list(model.graph.node), names)
+    result = copy_model(model)
+    rename_tensors(result, names)
     for node in result.graph.node:
         if node.name not in named:
             node.ClearField("name")
-    return result
-
-
-def _of_nodes(model: ModelProto, nodes: list[NodeProto], names: Mapping[str, str]) -> ModelProto:
-    """A model of these nodes, with tensors under other names, and of the weights that they read."""
-    result = copy_model(model)
-    del result.graph.node[:], result.graph.value_info[:], result.graph.initializer[:]
-    result.graph.node.extend(nodes)
-    for node in result.graph.node:
-        for field in (node.input, node.output):
-            field[:] = [names.get(name, name) for name in field]
-    used = {name for node in nodes for name in node.input}
-    result.graph.initializer.extend(tensor for tensor in model.graph.initializer if tensor.name in used)
-    for tensor in result.graph.initializer:
-        tensor.name = names.get(tensor.name, tensor.name)
     return result
 
 
@@ -215,9 +201,8 @@ def _quiet() -> Iterator[None]:
 
 
 def _failed(error: Exception) -> RunFailedError:
-    told = str(error).strip() or type(error).__name__
     return RunFailedError(
         "a student that onnxruntime quantises",
-        told.splitlines()[0],
+        first_line(error),
         "leave --quantize out, and report this student",
     )

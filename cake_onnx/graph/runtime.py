@@ -102,7 +102,7 @@ def run_constants(model: ModelProto) -> list[npt.NDArray[Any]]:
     except Exception as error:  # onnxruntime's own classes share no public base
         raise UnsupportedTeacherError(
             "constants that onnxruntime can compute",
-            _first_line(error),
+            first_line(error),
             "simplify the model and export it again",
         ) from error
 
@@ -170,7 +170,7 @@ def _open(ort: Any, content: str | bytes, options: Any, provider: str, *, exact:
         if exact:
             return _open(ort, content, options, provider, exact=False)
         raise UnsupportedTeacherError(
-            "a model that onnxruntime loads", _first_line(error), "check the file with onnxruntime itself"
+            "a model that onnxruntime loads", first_line(error), "check the file with onnxruntime itself"
         ) from error
     return session
 
@@ -181,7 +181,7 @@ def _run(session: InferenceSession, input: InputSpec, output: OutputSpec, fed: n
     except Exception as error:  # onnxruntime's own classes share no public base
         raise RunFailedError(
             f"onnxruntime to run the model on {list(fed.shape)} {fed.dtype}",
-            _first_line(error),
+            first_line(error),
             "check the input shape and the batch axis of the model",
         ) from error
 
@@ -219,7 +219,8 @@ def _in_class_order(row: dict[Any, float], output: OutputSpec) -> list[float]:
     return [by_name[name] for name in output.class_names or by_name]
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error of onnxruntime says first, or its class where it says nothing."""
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
@@ -233,5 +234,5 @@ def run_all(session: InferenceSession, names: Sequence[str], feed: dict[str, npt
         return list(session.run(list(names), feed))
     except Exception as error:  # onnxruntime's own classes share no public base
         raise RunFailedError(
-            "onnxruntime to run the model", _first_line(error), "check the batch axis of the model"
+            "onnxruntime to run the model", first_line(error), "check the batch axis of the model"
         ) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
@@ -134,6 +134,15 @@ def opset_of(model: ModelProto, domain: str = "") -> int | None:
     names = ("", "ai.onnx") if domain in ("", "ai.onnx") else (domain,)
     versions = [entry.version for entry in model.opset_import if entry.domain in names]
     return max(versions) if versions else None
+
+
+def rename_tensors(model: ModelProto, names: Mapping[str, str]) -> None:
+    """Give tensors of the outer graph other names, in place; inputs and outputs of the graph keep theirs."""
+    for node in model.graph.node:
+        for field in (node.input, node.output):
+            field[:] = [names.get(name, name) for name in field]
+    for tensor in model.graph.initializer:
+        tensor.name = names.get(tensor.name, tensor.name)
 
 
 def copy_model(model: ModelProto) -> ModelProto:

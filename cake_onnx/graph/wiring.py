@@ -88,6 +88,11 @@ def attribute(node: NodeProto, name: str, default: object = None) -> object:
     return default
 
 
+def groups_of(node: NodeProto) -> int:
+    """Groups of a convolution."""
+    return int(attribute(node, "group", 1))  # type: ignore[call-overload, no-any-return]
+
+
 def dims_of(value: ValueInfoProto) -> list[int | str | None] | None:
     """Shape of a `ValueInfoProto`: numbers, symbols, None for unknown sizes; None for unknown rank."""
     tensor_type = value.type.tensor_type

@@ -52,6 +52,17 @@ def calibrated(
     return quantise(model, source.draw(count, generator(config.seed, "calibration")).numpy(), teacher.input)
 
 
+def require_quantisable(teacher: Teacher, student: Student, config: Config) -> None:
+    """Refuse what cannot be quantised before it is taught, where the options ask for it.
+
+    Raises:
+        UsageError: It has no layer that onnxruntime quantises.
+        RunFailedError: onnxruntime's quantiser failed.
+    """
+    if config.quantizes:
+        as_deployed(teacher, student, config)
+
+
 def as_deployed(teacher: Teacher, student: Student, config: Config) -> bytes:
     """The file of a student that has learnt nothing yet: as large and as fast as that of one that has.
 

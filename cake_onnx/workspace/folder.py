@@ -18,6 +18,7 @@ from cake_onnx.workspace.writing import require_writable, write_atomically
 RESULTS = ("report.json", "report.html", "MODEL_CARD.md", "config.toml", "model.onnx")
 #: Of some runs only.
 EXTRAS = ("model-float32.onnx",)
+_WRITTEN = (*EXTRAS, *RESULTS)
 State = Literal["new", "resume", "done"]
 _INPUTS = "inputs.json"
 
@@ -97,7 +98,7 @@ class Workspace:
         Args:
             files: Name to content, every name of `RESULTS` among them.
         """
-        names = [name for name in (*EXTRAS, *RESULTS) if name in files]
+        names = [name for name in _WRITTEN if name in files]
         for name in names:
             write_atomically(self.work / name, files[name])
         for name in names:
@@ -129,12 +130,12 @@ class Workspace:
 
     def _sweep(self) -> None:
         """Remove working files, by name: the folder may hold things of the user."""
-        for name in (STATE, *EXTRAS, *RESULTS, _INPUTS):  # the last says that the others are ours
+        for name in (STATE, *_WRITTEN, _INPUTS):  # the last says that the others are ours
             for left in (self.work / name, *self.work.glob(f".{name}.*")):
                 left.unlink(missing_ok=True)
 
     def _spare_the_teacher(self) -> None:
-        for name in (*EXTRAS, *RESULTS):
+        for name in _WRITTEN:
             if (self.folder / name).resolve() == self.model.resolve():
                 raise UsageError(
                     "an output folder where nothing replaces the teacher",
@@ -153,7 +154,7 @@ class Workspace:
             )
 
     def _spare_strangers(self) -> None:
-        found = [name for name in (*EXTRAS, *RESULTS) if (self.folder / name).exists()]
+        found = [name for name in _WRITTEN if (self.folder / name).exists()]
         if found:
             raise UsageError(
                 "an output folder that is new, or holds a finished run",

@@ -12,7 +12,7 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 from cake_onnx.graph.channels.follow import Channels
 from cake_onnx.graph.channels.items import Label
 from cake_onnx.graph.tensors import copy_model
-from cake_onnx.graph.wiring import Wiring, attribute
+from cake_onnx.graph.wiring import Wiring, attribute, groups_of
 
 Array = npt.NDArray[np.generic]
 _NO_CAP = 2**31
@@ -154,7 +154,7 @@ def _stated(keep: Keeper, node: NodeProto, place: int, name: str) -> list[int] |
 def _rewrite_groups(model: ModelProto, node: NodeProto, keep: Keeper) -> None:
     """A depthwise convolution has a group a channel; others keep their groups and make them smaller."""
     out, inner = keep.channels.observed.shapes[node.input[1]][:2]
-    groups = int(attribute(node, "group", 1))  # type: ignore[call-overload]
+    groups = groups_of(node)
     if groups > 1 and inner == 1 and out == groups:
         for entry in node.attribute:
             if entry.name == "group":

@@ -7,7 +7,7 @@ from onnx import NodeProto
 
 from cake_onnx.graph.channels.follow import Labels, LostError, Walk, rule
 from cake_onnx.graph.channels.items import Label
-from cake_onnx.graph.wiring import attribute
+from cake_onnx.graph.wiring import attribute, groups_of
 
 
 @rule("Conv")
@@ -17,7 +17,7 @@ def conv(walk: Walk, node: NodeProto) -> None:
     out, inner = walk.shape(weight)[:2]
     if walk.constant(weight) is None:
         raise LostError("a computed weight")
-    groups = int(attribute(node, "group", 1))  # type: ignore[call-overload]
+    groups = groups_of(node)
     channels = walk.label(x)[1]
     made: Label | None
     if groups == 1:
@@ -52,7 +52,7 @@ def _grouped(walk: Walk, channels: Label | None, out: int, groups: int) -> tuple
 def conv_transpose(walk: Walk, node: NodeProto) -> None:
     """ONNX ConvTranspose-22: weight `(I, O/groups, *kernel)`, one group only."""
     x, weight = node.input[0], node.input[1]
-    if attribute(node, "group", 1) != 1 or walk.constant(weight) is None:
+    if groups_of(node) != 1 or walk.constant(weight) is None:
         raise LostError("groups, or a computed weight")
     spatial: Labels = [None] * (len(walk.shape(weight)) - 2)
     made = walk.fresh(walk.shape(weight)[1])
