@@ -67,6 +67,12 @@ def _student(value: str) -> str:
     return value
 
 
+def _prior(value: str) -> str:
+    if value in PRIORS or ":" in value:
+        return value
+    raise ValueError(f"it should be one of {', '.join(map(repr, PRIORS))} or package.module:factory")
+
+
 Factor = Annotated[float, BeforeValidator(_factor), Field(ge=1.0, le=10_000.0, allow_inf_nan=False)]
 Ratio = Annotated[float, BeforeValidator(_share), Field(gt=0, le=1, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -76,7 +82,8 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 STUDENTS = ("auto", "like-teacher", "mlp", "cnn", "resnet", "vit")
 STUDENT_GROUP = "cake_onnx.students"
 """Entry points under which packages offer families."""
-PriorChoice = Literal["auto", "image", "gaussian", "uniform", "tabular"]
+#: Priors known by name; others are functions.
+PRIORS = ("auto", "image", "gaussian", "uniform", "tabular")
 Budget = Literal["small", "medium", "large"]
 
 #: Rounds of each budget; for `paper` the number of sets, `large` being the published one.
@@ -149,8 +156,10 @@ class Config(BaseModel):
     std: Annotated[tuple[Positive, ...], BeforeValidator(_numbers)] | None = Field(
         None, description="Deviation per channel that inputs in [0, 1] were divided by; goes with --mean."
     )
-    prior: PriorChoice = Field(
-        "auto", description="Where samples start; auto picks by the shape of the input."
+    prior: Annotated[str, AfterValidator(_prior)] = Field(
+        "auto",
+        description="Where samples start: auto (by the input), image, gaussian, uniform, tabular or "
+        "module:factory.",
     )
     eval: Path | None = Field(
         None,
@@ -213,6 +222,11 @@ class Config(BaseModel):
     def student_file(self) -> Path | None:
         """The ONNX file that is the student, where one is named."""
         return Path(self.student) if self.student.endswith(".onnx") else None
+
+    @property
+    def own_prior(self) -> str | None:
+        """The function of a user's own that builds the prior, where one is named."""
+        return self.prior if ":" in self.prior else None
 
     @property
     def quantizes(self) -> bool:

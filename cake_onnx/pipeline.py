@@ -262,6 +262,7 @@ def _tell(
         device=lesson.place,
         ranks=lesson.ranks.count,
         student_file_sha256=student.file_sha256,
+        own_prior=config.own_prior,
     )
     return assemble(
         teacher=Subject.of_file(teacher.file, teacher.parameters),

@@ -1,13 +1,16 @@
-"""Named things: student families, priors, whatever a user may choose by a word."""
+"""Named things: student families, and functions of a user's own."""
 
 from __future__ import annotations
 
 import difflib
+import importlib
+import sys
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, ParamSpec, TypeVar
 
-from cake_onnx.errors import UsageError
+from cake_onnx.errors import CakeError, UsageError
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -57,3 +60,45 @@ class Registry(Generic[T]):
         near = difflib.get_close_matches(name, self._entries, n=len(self._entries), cutoff=0.0)
         known = ", ".join(near)
         raise UsageError(f"a {self.noun} out of {known}", repr(name), f"choose {self.option} from {known}")
+
+
+def own_function(name: str) -> Callable[..., object]:
+    """A user's function, or class, called `package.module:function`.
+
+    The folder in which the command runs is searched first.
+
+    Raises:
+        UsageError: There is none, or its module cannot be imported.
+    """
+    place, _, attribute = name.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    expected = f"a function {attribute} in module {place}"
+    module = ask_own(expected, importlib.import_module, place)
+    found = getattr(module, attribute, None)
+    if not callable(found):
+        there = f"no {attribute} there" if found is None else f"{attribute}, which cannot be called"
+        raise UsageError(expected, there, "check the name")
+    return found  # type: ignore[no-any-return]
+
+
+def ask_own(expected: str, function: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
+    """Call code of a user's own, whose mistakes are not bugs of ours.
+
+    Args:
+        expected: What the call is to give, as a noun phrase.
+        function: What is called.
+        given: Its arguments.
+        named: Its arguments that have names.
+
+    Raises:
+        UsageError: It raised something, whatever that was; `-v` shows where.
+    """
+    try:
+        return function(*given, **named)
+    except CakeError:
+        raise
+    except Exception as error:
+        told = str(error).strip().partition("\n")[0]
+        found = f"{type(error).__name__}{': ' if told else ''}{told}"
+        raise UsageError(expected, found, "mend it; `-v` shows where it failed") from error

@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import nn
+
 from cake_onnx import progress as tell
 from cake_onnx.config import Config, to_toml
 from cake_onnx.devices import Device, find_device, generator
@@ -17,7 +19,7 @@ from cake_onnx.graph.signature import read_signature
 from cake_onnx.judge import CPU, Side, Suite, judge
 from cake_onnx.methods.held_out import held_out_suites
 from cake_onnx.methods.lesson import fitting_part
-from cake_onnx.priors import TabularPrior, UniformPrior, build_prior
+from cake_onnx.priors import UniformPrior, build_prior
 from cake_onnx.report.assemble import Run, Subject, assemble, assumptions
 from cake_onnx.report.model import Report
 from cake_onnx.teacher import load_teacher
@@ -59,18 +61,27 @@ def validate(
     _require_same_shape(first, second)
     spec, output = first.side.input, first.side.output
     evaluation = load_evaluation(config.eval, spec, output.classes) if config.eval else None
-    suites, prior, named = _suites(teacher, first, config)
+    suites, prior = _suites(teacher, first, config)
     report(tell.Progress("read", 1, 1))
     verdict = judge(
         first.side, second.side, suites, evaluation, config.min_agreement, report, latency_provider
     )
-    run = Run(None, 0, 0.0, (), {"judge": time.perf_counter() - start}, config.seed, "onnxruntime, cpu")
+    run = Run(
+        None,
+        0,
+        0.0,
+        (),
+        {"judge": time.perf_counter() - start},
+        config.seed,
+        "onnxruntime, cpu",
+        own_prior=config.own_prior,
+    )
     return assemble(
         teacher=Subject.of_file(first.file), student=Subject.of_file(second.file),
         family="given", chosen_because="it was given", input=spec, output=output,
         conversion=None, export=None, verdict=verdict, run=run,
         assumptions=assumptions(
-            spec, f"{named} start from {prior}.", verdict, first.changes, (first.remark, second.remark)
+            spec, f"Samples start from {prior}.", verdict, first.changes, (first.remark, second.remark)
         ),
         command=f"cake-onnx validate {first.file.path.name} {second.file.path.name}",
         config_text=to_toml(config),
@@ -99,8 +110,8 @@ def _require_same_shape(first: _Opened, second: _Opened) -> None:
         )
 
 
-def _suites(path: Path, opened: _Opened, config: Config) -> tuple[list[Suite], str, str]:
-    """Suites to compare on, where they start from, and what they are called."""
+def _suites(path: Path, opened: _Opened, config: Config) -> tuple[list[Suite], str]:
+    """Suites to compare on, and where they start from."""
     spec, output = opened.side.input, opened.side.output
     place = find_device(config.device)
     try:
@@ -108,20 +119,16 @@ def _suites(path: Path, opened: _Opened, config: Config) -> tuple[list[Suite], s
     except UnsupportedTeacherError:
         # Two models can be compared though one has no gradient; only the boundary cannot be found then.
         draw = generator(config.seed, "held-out")
+        prior, _ = build_prior("tabular" if config.prior == "auto" else config.prior, spec, nn.Identity())
         plain = [
-            Suite("prior samples", "held-out", TabularPrior(spec).draw(_SIZE, draw).numpy()),
+            Suite("prior samples", "held-out", prior.draw(_SIZE, draw).numpy()),
             Suite("uniform noise", "baseline", UniformPrior(spec).draw(_SIZE, draw).numpy()),
         ]
-        return (
-            plain,
-            "the tabular prior; the teacher has no gradient, so its boundary was not sought",
-            "Samples",
-        )
+        return plain, f"the {prior.name} prior; the teacher has no gradient, so its boundary was not sought"
     prior, reason = build_prior(config.prior, spec, teacher.module)
     part = fitting_part(place, prior.draw(250, generator(config.seed, "memory")), teacher.module)
     run = Device(place, None, part).fitting(teacher.module.to(place))
     return (
         held_out_suites(run, prior, spec, output.classes, config.seed, _SIZE, place),
         f"{prior}, because {reason}",
-        "Samples",
     )

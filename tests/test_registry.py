@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from cake_onnx.errors import UsageError
-from cake_onnx.registry import Registry
+from cake_onnx.registry import Registry, ask_own, own_function
 
 
 def fruit() -> Registry[int]:
@@ -42,3 +45,62 @@ def test_a_name_is_registered_once() -> None:
     with pytest.raises(ValueError, match="'apple' is registered twice"):
         registry.register("apple")(9)
     assert registry.get("apple") == 0
+
+
+OWN = """
+number = 3
+
+def twice(x):
+    return 2 * x
+
+class Whole:
+    pass
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "of_mine.py").write_text(OWN)
+    (tmp_path / "broken_one.py").write_text("def twice(x:\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for name in ("of_mine", "broken_one"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.usefixtures("own")
+def test_a_function_of_ones_own_is_found_where_the_command_runs() -> None:
+    assert own_function("of_mine:twice")(4) == 8
+    assert own_function("of_mine:Whole")().__class__.__name__ == "Whole"
+
+
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("of_mine:thrice", "no thrice there"),
+        ("of_mine:number", "number, which cannot be called"),
+        ("not_there:twice", "ModuleNotFoundError: No module named 'not_there'"),
+        ("broken_one:twice", "SyntaxError: '(' was never closed (broken_one.py, line 1)"),
+        (":twice", "ValueError: Empty module name"),
+    ],
+)
+def test_a_function_that_is_not_there_is_told_with_its_cause(name: str, found: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        own_function(name)
+    assert caught.value.found == found
+
+
+def test_what_own_code_raises_is_not_a_bug_of_ours() -> None:
+    def fails() -> None:
+        raise LookupError("first line\nsecond")
+
+    with pytest.raises(UsageError, match=r"expected a thing; found LookupError: first line\. Mend") as caught:
+        ask_own("a thing", fails)
+    assert isinstance(caught.value.__cause__, LookupError)
+
+    def refuses() -> None:
+        raise UsageError("a", "b", "c")
+
+    with pytest.raises(UsageError, match="expected a; found b"):
+        ask_own("a thing", refuses)

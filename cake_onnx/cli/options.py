@@ -27,7 +27,8 @@ _METAVARS = {
     "student": "NAME|FILE",
     "compression": "4x", "max_size": "500KB", "max_latency_ratio": "R", "latency_batch": "N",
     "max_operations": "R", "channel_block": "N", "rounds": "N", "max_minutes": "M", "input_range": "LO,HI",
-    "mean": "M,…", "std": "S,…", "eval": "DATA.npz", "min_agreement": "P", "device": "DEVICE", "seed": "N",
+    "mean": "M,…", "std": "S,…", "prior": "NAME", "eval": "DATA.npz", "min_agreement": "P",
+    "device": "DEVICE", "seed": "N",
 }  # fmt: skip
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import math
 import sys
-from collections.abc import Callable
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +19,7 @@ from cake_onnx.graph.float32 import as_float32, without_rounding
 from cake_onnx.graph.specs import InputSpec
 from cake_onnx.graph.trainable import TrainableGraph, count_weights, weight_roles
 from cake_onnx.graph.without_torchvision import without_torchvision
+from cake_onnx.registry import ask_own, own_function
 from cake_onnx.students import Student
 from cake_onnx.students.entrance import image_entrance
 from cake_onnx.teacher import Teacher, load_teacher
@@ -100,10 +100,16 @@ def student_of_factory(name: str, teacher: Teacher, target: int, seed: int) -> S
     Raises:
         UsageError: There is no such function, or it builds something else.
     """
-    build = _function(name)
+    build = own_function(name)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        module = build(input=teacher.input, classes=teacher.output.classes, parameters=target)
+        module = ask_own(
+            f"a network from {name}",
+            build,
+            input=teacher.input,
+            classes=teacher.output.classes,
+            parameters=target,
+        )
     if not isinstance(module, nn.Module):
         raise UsageError(f"a torch.nn.Module from {name}", f"a {type(module).__name__}", "return the network")
     _try(name, module.eval(), teacher.input, teacher.output.classes)
@@ -161,27 +167,9 @@ def _timm() -> Any:
             return importlib.import_module("timm")
 
 
-def _function(name: str) -> Callable[..., object]:
-    place, _, attribute = name.partition(":")
-    if "" not in sys.path:
-        sys.path.insert(0, "")
-    try:
-        found: Callable[..., object] = getattr(importlib.import_module(place), attribute)
-    except (ImportError, AttributeError) as error:
-        remedy = "run where it can be imported from, or install its package"
-        raise UsageError(f"a function {attribute} in module {place}", str(error), remedy) from error
-    return found
-
-
 def _try(name: str, module: nn.Module, input: InputSpec, classes: int) -> None:
+    expected = f"a network from {name} that takes (B, {', '.join(map(str, input.shape))})"
     with torch.no_grad():
-        try:
-            shape = list(module(torch.zeros(2, *input.shape)).shape)
-        except (AssertionError, RuntimeError, TypeError, ValueError, IndexError) as error:
-            raise UsageError(
-                f"a network from {name} that takes (B, {', '.join(map(str, input.shape))})",
-                f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
-                "mend the network",
-            ) from error
+        shape = list(ask_own(expected, module, torch.zeros(2, *input.shape)).shape)
     if shape != [2, classes]:
         raise UsageError(f"logits of shape [2, {classes}] from {name}", f"{shape}", "mend its last layer")

@@ -3,6 +3,7 @@
 from cake_onnx.priors.base import Prior, ValueRange
 from cake_onnx.priors.choose import build_prior, looks_like_flattened_image
 from cake_onnx.priors.image import GROUNDS, ImagePrior
+from cake_onnx.priors.outside import OutsidePrior
 from cake_onnx.priors.scale import ScaleProbe, probe_scale
 from cake_onnx.priors.vector import GaussianPrior, TabularPrior, UniformPrior
 
@@ -10,6 +11,7 @@ __all__ = [
     "GROUNDS",
     "GaussianPrior",
     "ImagePrior",
+    "OutsidePrior",
     "Prior",
     "ScaleProbe",
     "TabularPrior",

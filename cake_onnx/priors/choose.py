@@ -11,17 +11,19 @@ from cake_onnx.errors import UsageError
 from cake_onnx.graph.specs import InputSpec
 from cake_onnx.priors.base import Prior, ValueRange
 from cake_onnx.priors.image import ImagePrior
+from cake_onnx.priors.outside import OutsidePrior
 from cake_onnx.priors.vector import GaussianPrior, TabularPrior, UniformPrior
 
 #: Lag-one correlation of the teacher's sensitivity map from which a flat input is taken for a picture.
 IMAGE_CORRELATION = 0.35
+_NAMED = "it was named by --prior"
 
 
 def build_prior(choice: str, spec: InputSpec, teacher: nn.Module) -> tuple[Prior, str]:
     """Build the prior a user named, or the one the teacher suggests.
 
     Args:
-        choice: `auto`, `image`, `gaussian`, `uniform` or `tabular`.
+        choice: `auto`, `image`, `gaussian`, `uniform`, `tabular` or `package.module:factory`.
         spec: The teacher's input.
         teacher: `(B, *shape)` to `(B, K)`; asked only for `auto` on flat inputs.
 
@@ -29,7 +31,7 @@ def build_prior(choice: str, spec: InputSpec, teacher: nn.Module) -> tuple[Prior
         The prior and why it was taken, for people.
 
     Raises:
-        UsageError: `image` was named for an input that cannot be an image.
+        UsageError: `image` was named for an input that cannot be an image, or a factory builds no prior.
     """
     if choice == "auto":
         return _choose(spec, teacher)
@@ -41,13 +43,15 @@ def build_prior(choice: str, spec: InputSpec, teacher: nn.Module) -> tuple[Prior
                 f"{spec.name} of shape {list(spec.shape)}",
                 "use `--prior tabular` or leave `--prior auto`",
             )
-        return ImagePrior(spec, shape), "named by --prior"
+        return ImagePrior(spec, shape), _NAMED
+    if ":" in choice:
+        return OutsidePrior(choice, spec), "it is what a function of yours builds"
     kinds: dict[str, Callable[[InputSpec], Prior]] = {
         "gaussian": GaussianPrior,
         "uniform": UniformPrior,
         "tabular": TabularPrior,
     }
-    return kinds[choice](spec), "named by --prior"
+    return kinds[choice](spec), _NAMED
 
 
 def _choose(spec: InputSpec, teacher: nn.Module) -> tuple[Prior, str]:

@@ -42,6 +42,7 @@ class Run:
         device: Device and precision.
         ranks: Processes that shared the work.
         student_file_sha256: Of the file that the student was made from, if it was.
+        own_prior: Function of a user's own that drew what samples start from, if one did.
     """
 
     method: str | None
@@ -53,6 +54,7 @@ class Run:
     device: str
     ranks: int = 1
     student_file_sha256: str | None = None
+    own_prior: str | None = None
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ def _run(run: Run) -> facts.RunFacts:
         method=run.method, rounds=run.rounds, passes=run.passes,
         seconds=facts.Seconds(total=sum(run.seconds.values()), stages=dict(run.seconds)),
         seed=run.seed, device=run.device, ranks=run.ranks, threads=torch.get_num_threads(),
-        student_file_sha256=run.student_file_sha256,
+        student_file_sha256=run.student_file_sha256, own_prior=run.own_prior,
         versions={name: version(name) for name in ("torch", "onnx", "onnxruntime")}
         | {"python": platform.python_version()},
         machine=facts.Machine(processor=processor_name(), cores=len(os.sched_getaffinity(0))),

@@ -48,13 +48,18 @@ def _what(report: Report) -> str:
     lines = [
         f"# {escape(student.file)}",
         f"A smaller copy of the classifier {escape(teacher.file)}, made by cake-onnx "
-        f"{escape(report.cake_onnx)} from that file alone, without any data.",
+        f"{escape(report.cake_onnx)} from {_made_from(report)}.",
         f"**{escape(report.verdict)}**",
         _table(("", "teacher", "student", "change"), [*size_rows(report)]),
         f"Kind of student: {escape(student.family)}, because {escape(student.chosen_because)}.",
         f"Teacher SHA-256: `{teacher.sha256}`  \nStudent SHA-256: `{student.sha256}`",
     ]
     return "\n\n".join(lines)
+
+
+def _made_from(report: Report) -> str:
+    own = report.run.own_prior
+    return f"that file and what {escape(own)} draws" if own else "that file alone, without any data"
 
 
 def _alike(report: Report) -> str:
@@ -81,7 +86,8 @@ def _alike(report: Report) -> str:
     found = report.rounding
     if found is not None:
         parts.append(
-            f"It was quantised after it had learnt, calibrated on {found.calibrated_on:,} synthetic samples. "
+            "It was quantised after it had learnt, calibrated on "
+            f"{found.calibrated_on:,} samples of the prior. "
             f"In float32 ({file_size(found.bytes)}) it names the same class on {percent(found.agreement)} of "
             f"{found.n:,} {escape(found.samples)}."
         )

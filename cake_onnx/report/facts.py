@@ -155,6 +155,8 @@ class RunFacts(Part):
     """Processes that shared the work."""
     student_file_sha256: Sha256 | None = None
     """Of the FILE.onnx that the student was made from; null for any other student."""
+    own_prior: str | None = None
+    """`package.module:factory` that drew what samples start from; null where the teacher alone was used."""
     threads: Count
     """Threads torch used."""
     versions: dict[str, str]

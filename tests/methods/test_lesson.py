@@ -38,7 +38,7 @@ def test_a_lesson_holds_what_the_options_say(teacher: Teacher) -> None:
     student = choose_student(teacher, config)
     lesson, why = prepare_lesson(teacher, student, config)
     assert lesson.prior.name == "uniform"
-    assert why == "named by --prior"
+    assert why == "it was named by --prior"
     assert lesson.device.torch_device.type == "cpu"
     assert (lesson.shape, lesson.classes, lesson.seed) == (teacher.input.shape, teacher.output.classes, 5)
     assert lesson.bounds.low.flatten().tolist() == pytest.approx(list(teacher.input.bounds.low))

@@ -41,6 +41,9 @@ def number(input, classes, parameters):
 def too_many(input, classes, parameters):
     return nn.Sequential(nn.Flatten(), nn.Linear(64, classes + 1))
 
+def failing(input, classes, parameters):
+    return {}["width"]
+
 def wrong_input(input, classes, parameters):
     return nn.Linear(3, classes)
 
@@ -149,6 +152,7 @@ def test_a_function_builds_the_student(teacher: Teacher) -> None:
         ("somebodys:number", "a torch.nn.Module from somebodys:number; found a int"),
         ("somebodys:too_many", r"logits of shape \[2, 10\].*found \[2, 11\]"),
         ("somebodys:wrong_input", r"takes \(B, 1, 8, 8\); found RuntimeError"),
+        ("somebodys:failing", "a network from somebodys:failing; found KeyError: 'width'. Mend it"),
         ("somebodys:none", "a function none in module somebodys"),
         ("nobodys:small", "No module named 'nobodys'"),
     ],

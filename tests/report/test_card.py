@@ -33,12 +33,20 @@ def test_card_tells_how_a_student_becomes_quantised_as_its_teacher(make_report: 
     assert "--quantize" not in html(render_card(make_report()))
 
 
+def test_card_tells_of_what_a_student_was_made(make_report: MakeReport) -> None:
+    assert "from that file alone, without any data." in html(render_card(make_report()))
+    run = make_report().run.model_copy(update={"own_prior": "mine:Un_labelled"})
+    shown = html(render_card(make_report(run=run)))
+    assert "from that file and what mine:Un_labelled draws." in shown
+    assert "without any data" not in shown
+
+
 def test_card_tells_what_quantising_changed(make_report: MakeReport) -> None:
     rounding = Rounding(
         calibrated_on=2000, samples="held-out samples", n=1500, agreement=0.9926, bytes=61_000
     )
     shown = html(render_card(make_report(rounding=rounding)))
-    assert "calibrated on 2,000 synthetic samples" in shown
+    assert "calibrated on 2,000 samples of the prior" in shown
     assert "In float32 (61.0 kB) it names the same class on 99.3% of 1,500 held-out samples." in shown
 
 

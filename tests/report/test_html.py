@@ -48,6 +48,14 @@ def test_page_holds_every_part(make_report: MakeReport, digits: Pictures) -> Non
     assert "cake-onnx compress digits_cnn.onnx --compression 4x" in page
 
 
+def test_page_tells_what_samples_were_made_of(make_report: MakeReport, digits: Pictures) -> None:
+    assert "Made from the teacher alone, without any data." in render_html(make_report(), digits)
+    run = make_report().run.model_copy(update={"own_prior": "mine:<b>"})
+    page = render_html(make_report(run=run), digits)
+    assert 'and what <span class="mono"><bdi>mine:&lt;b&gt;</bdi></span> draws.' in page
+    assert "without any data. Below" not in page
+
+
 def test_page_asks_for_nothing_outside_itself(make_report: MakeReport, digits: Pictures) -> None:
     page = Page(render_html(make_report(), digits))
     names = {name for name, _ in page.elements}
