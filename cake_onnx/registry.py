@@ -6,6 +6,8 @@ import difflib
 import importlib
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Generic, ParamSpec, TypeVar
 
 from cake_onnx.errors import CakeError, UsageError
@@ -71,8 +73,7 @@ def own_function(name: str) -> Callable[..., object]:
         UsageError: There is none, or its module cannot be imported.
     """
     place, _, attribute = name.partition(":")
-    if "" not in sys.path:
-        sys.path.insert(0, "")
+    _search_here()
     expected = f"a function {attribute} in module {place}"
     module = ask_own(expected, importlib.import_module, place)
     found = getattr(module, attribute, None)
@@ -80,6 +81,22 @@ def own_function(name: str) -> Callable[..., object]:
         there = f"no {attribute} there" if found is None else f"{attribute}, which cannot be called"
         raise UsageError(expected, there, "check the name")
     return found  # type: ignore[no-any-return]
+
+
+def file_of_own(name: str) -> Path | None:
+    """The file in which a function `package.module:function` is written; None where there is none."""
+    _search_here()
+    place = name.partition(":")[0]
+    try:
+        found = find_spec(place) if place else None
+    except ImportError:  # of a package around it
+        return None
+    return Path(found.origin) if found is not None and found.has_location and found.origin else None
+
+
+def _search_here() -> None:
+    if "" not in sys.path:
+        sys.path.insert(0, "")
 
 
 def ask_own(expected: str, function: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cake_onnx.errors import UsageError
-from cake_onnx.registry import Registry, ask_own, own_function
+from cake_onnx.registry import Registry, ask_own, file_of_own, own_function
 
 
 def fruit() -> Registry[int]:
@@ -89,6 +89,16 @@ def test_a_function_that_is_not_there_is_told_with_its_cause(name: str, found: s
     with pytest.raises(UsageError) as caught:
         own_function(name)
     assert caught.value.found == found
+
+
+@pytest.mark.usefixtures("own")
+def test_the_file_of_a_function_of_ones_own_is_found_without_running_it() -> None:
+    written = file_of_own("broken_one:twice")
+    assert written is not None
+    assert written.read_text() == "def twice(x:\n"
+    assert [file_of_own(name) for name in ("not_there:twice", "not.there:twice", ":twice", "sys:exit")] == [
+        None
+    ] * 4
 
 
 def test_what_own_code_raises_is_not_a_bug_of_ours() -> None:

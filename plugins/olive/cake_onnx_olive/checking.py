@@ -67,7 +67,7 @@ def _each(plain: Mapping[str, Any], name: str, choices: list[Any]) -> list[Any]:
 
 
 def _require_own(given: Any, config: Config) -> str:
-    own = made_by(config.eval)
-    if given not in (None, own, made_by(None)):
+    own = made_by(config)
+    if given not in (None, own, made_by()):
         raise UsageError(f"`{MADE_BY}` to be left to the pass", f"`{given}`", "remove it from the workflow")
     return own

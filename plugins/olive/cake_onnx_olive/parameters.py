@@ -12,11 +12,15 @@ from typing import Any, Literal, get_args, get_origin
 
 from cake_onnx.config import STUDENTS, Config, parse_config
 from cake_onnx.errors import UsageError
+from cake_onnx.registry import file_of_own
 from cake_onnx_olive.names import as_parameters, field_of, parameter_of
 
 #: Set by the pass itself: Olive's cache looks at parameters only, and a result depends on versions too.
 MADE_BY = "made_by"
-_MADE_BY_HELP = "Set by the pass: versions, and the content of eval, so that Olive's cache knows them."
+_MADE_BY_HELP = (
+    "Set by the pass: versions, and the content of eval, of a student's file and of modules of yours, so "
+    "that Olive's cache knows them."
+)
 
 _TRIED: Mapping[str, tuple[Any, ...]] = {
     "compression": (2.0, 4.0, 8.0),
@@ -61,16 +65,26 @@ def parameters() -> dict[str, Parameter]:
         )
         for name, field in Config.model_fields.items()
     ]
-    found.append(Parameter(MADE_BY, str, made_by(None), _MADE_BY_HELP))
+    found.append(Parameter(MADE_BY, str, made_by(), _MADE_BY_HELP))
     return {parameter.name: parameter for parameter in found}
 
 
-def made_by(evaluation: Path | None) -> str:
-    """What a result depends on beside the parameters: our versions, and the user's data."""
+def made_by(config: Config | None = None) -> str:
+    """What a result depends on beside the parameters: our versions, and what is in the user's files."""
     parts = [f"{name} {version(name)}" for name in ("cake-onnx", "cake-onnx-olive")]
-    if evaluation is not None and evaluation.is_file():
-        parts.append(f"eval {hashlib.sha256(evaluation.read_bytes()).hexdigest()}")
+    for name, path in _files(config or Config()).items():
+        if path is not None and path.is_file():
+            parts.append(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}")
     return ", ".join(parts)
+
+
+def _files(config: Config) -> dict[str, Path | None]:
+    own = ":" in config.student and not config.student.startswith("timm:")
+    return {
+        "eval": config.eval,
+        "student": file_of_own(config.student) if own else config.student_file,
+        "prior": file_of_own(config.own_prior) if config.own_prior else None,
+    }
 
 
 def to_config(

@@ -74,7 +74,7 @@ def _signature() -> Signature:
     """What Olive reads to fill in defaults, which thereby become part of its cache's key: versions too."""
     known = parameters()
     defaults = {"teacher": None, "samples": _COUNT, **{name: known[name].default for name in OPTIONS}}
-    defaults[MADE_BY] = made_by(None)
+    defaults[MADE_BY] = made_by()
     return Signature(
         [Parameter(name, Parameter.KEYWORD_ONLY, default=value) for name, value in defaults.items()]
     )

@@ -90,5 +90,5 @@ def test_calibration_is_part_of_the_key_of_what_is_calibrated() -> None:
     from olive.data.config import DataConfig
 
     filled = DataConfig(**calibration(Path("teacher.onnx"))).load_dataset_config.params
-    assert filled["made_by"] == parameters.made_by(None)
+    assert filled["made_by"] == parameters.made_by()
     assert filled["seed"] == 0

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+from importlib import invalidate_caches
 from pathlib import Path
 
 import pytest
@@ -52,10 +54,26 @@ def test_parameters_become_the_options_of_a_run() -> None:
     assert config == Config(device="cpu", compression=8)
 
 
-def test_made_by_holds_versions_and_the_content_of_data(tmp_path: Path) -> None:
-    data = tmp_path / "data.npz"
-    data.write_bytes(b"one")
-    first = made_by(data)
-    data.write_bytes(b"two")
-    assert "cake-onnx-olive 0." in made_by(None)
-    assert len({made_by(None), first, made_by(data)}) == 3
+@pytest.mark.parametrize(
+    ("option", "value", "file"),
+    [
+        ("eval", "data.npz", "data.npz"),
+        ("student", "small.onnx", "small.onnx"),
+        ("student", "of_a_user:build", "of_a_user.py"),
+        ("prior", "of_a_user:Draw", "of_a_user.py"),
+    ],
+)
+def test_made_by_holds_versions_and_the_content_of_files(
+    option: str, value: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", ["", *sys.path])
+    config = to_config({option: value})
+    without = made_by(config)
+    assert without == made_by()
+    assert "cake-onnx-olive 0." in without
+    (tmp_path / file).write_text("one")
+    invalidate_caches()
+    first = made_by(config)
+    (tmp_path / file).write_text("two")
+    assert len({without, first, made_by(config)}) == 3
