@@ -155,7 +155,8 @@ beside the runs without it that have the same seeds. Without the layers' loss th
 by default, which is what gains there: with those that come it does not (`pool as it comes`). The MLP gets
 no boundary samples now, so their parts were left out of what it got before, which stands last; there its
 first line and its runs with mixing are in bfloat16, the others in float32, where it is at 98.4 as well. By
-other earlier defaults: [choices.md](choices.md)."""
+other earlier defaults: [choices.md](choices.md).
+"""
 _SENSITIVITY = """\
 Each default halved and doubled alone, 50 rounds (0.3 M passes), agreement on the images that no choice looked
 at: `python benchmarks/fidelity/run.py --plan benchmarks/fidelity/sensitivity.plan`. Halved and doubled are of
