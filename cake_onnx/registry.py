@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Generic, ParamSpec, TypeVar
 
 from cake_onnx.errors import CakeError, UsageError
@@ -75,12 +76,20 @@ def own_function(name: str) -> Callable[..., object]:
     place, _, attribute = name.partition(":")
     _search_here()
     expected = f"a function {attribute} in module {place}"
-    module = ask_own(expected, importlib.import_module, place)
+    module = ask_own(expected, _module, place, expected)
     found = getattr(module, attribute, None)
     if not callable(found):
         there = f"no {attribute} there" if found is None else f"{attribute}, which cannot be called"
         raise UsageError(expected, there, "check the name")
     return found  # type: ignore[no-any-return]
+
+
+def _module(place: str, expected: str) -> ModuleType:
+    try:
+        return importlib.import_module(place)
+    except ModuleNotFoundError as error:
+        remedy = "run where it can be imported from, or install its package"
+        raise UsageError(expected, str(error), remedy) from error
 
 
 def file_of_own(name: str) -> Path | None:

@@ -78,8 +78,12 @@ class OutsidePrior:
         return self._ask("penalty", x)
 
     def _ask(self, method: str, *given: object) -> Tensor:
-        answer = getattr(self._own, method, None) or getattr(self._other, method)
-        told: Tensor = ask_own(f"{method} of {self.name} to work", answer, *given)
+        own = getattr(self._own, method, None)
+        told: Tensor = (
+            getattr(self._other, method)(*given)
+            if own is None
+            else ask_own(f"{method} of {self.name} to work", own, *given)
+        )
         return told
 
     def _try_out(self) -> None:
