@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 import tomllib
 from collections.abc import Mapping
 from importlib.metadata import entry_points
@@ -22,39 +21,7 @@ from pydantic import (
 )
 
 from cake_onnx.errors import UsageError
-
-
-def _factor(value: object) -> object:
-    """Read `4x` or `4` as 4.0."""
-    return value.strip().lower().removesuffix("x") if isinstance(value, str) else value
-
-
-def _numbers(value: object) -> object:
-    """Read `0.1,0.2` as a tuple."""
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(","))
-    return (value,) if isinstance(value, (int, float)) else value
-
-
-_UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-
-
-def _bytes(value: object) -> object:
-    """Read `500KB` as 500,000 and `2MiB` as 2,097,152."""
-    found = re.fullmatch(r"\s*([\d.]+)\s*([a-z]*)\s*", value.lower()) if isinstance(value, str) else None
-    if found and found[2] in {"", *_UNITS}:
-        try:
-            return int(float(found[1]) * _UNITS.get(found[2], 1))
-        except ValueError:  # such as 1.2.3
-            return value
-    return value
-
-
-def _share(value: object) -> object:
-    """Read `97%` as 0.97."""
-    if isinstance(value, str) and re.fullmatch(r"\s*[\d.]+\s*%\s*", value):
-        return float(value.strip().removesuffix("%")) / 100
-    return value
+from cake_onnx.spelling import byte_count, factor, numbers, share
 
 
 def _student(value: str) -> str:
@@ -73,8 +40,8 @@ def _prior(value: str) -> str:
     raise ValueError(f"it should be one of {', '.join(map(repr, PRIORS))} or package.module:factory")
 
 
-Factor = Annotated[float, BeforeValidator(_factor), Field(ge=1.0, le=10_000.0, allow_inf_nan=False)]
-Ratio = Annotated[float, BeforeValidator(_share), Field(gt=0, le=1, allow_inf_nan=False)]
+Factor = Annotated[float, BeforeValidator(factor), Field(ge=1.0, le=10_000.0, allow_inf_nan=False)]
+Ratio = Annotated[float, BeforeValidator(share), Field(gt=0, le=1, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -111,7 +78,7 @@ class Config(BaseModel):
         "keep", description="Whether a student from FILE.onnx starts with the weights in it."
     )
     compression: Factor = Field(4.0, description="How many times fewer parameters the student has.")
-    max_size: Annotated[int, BeforeValidator(_bytes), Field(ge=1)] | None = Field(
+    max_size: Annotated[int, BeforeValidator(byte_count), Field(ge=1)] | None = Field(
         None, description="Largest model.onnx, such as 500KB or 2MiB, instead of --compression."
     )
     max_latency_ratio: Ratio | None = Field(
@@ -147,13 +114,13 @@ class Config(BaseModel):
     langevin: bool = Field(
         False, description="Add Langevin noise to every step (LAKE); needs --method paper."
     )
-    input_range: Annotated[tuple[Finite, Finite], BeforeValidator(_numbers)] | None = Field(
+    input_range: Annotated[tuple[Finite, Finite], BeforeValidator(numbers)] | None = Field(
         None, description="Lowest and highest value of an input element, LO,HI."
     )
-    mean: Annotated[tuple[Finite, ...], BeforeValidator(_numbers)] | None = Field(
+    mean: Annotated[tuple[Finite, ...], BeforeValidator(numbers)] | None = Field(
         None, description="Mean per channel that was subtracted from inputs in [0, 1]; goes with --std."
     )
-    std: Annotated[tuple[Positive, ...], BeforeValidator(_numbers)] | None = Field(
+    std: Annotated[tuple[Positive, ...], BeforeValidator(numbers)] | None = Field(
         None, description="Deviation per channel that inputs in [0, 1] were divided by; goes with --mean."
     )
     prior: Annotated[str, AfterValidator(_prior)] = Field(
@@ -169,7 +136,7 @@ class Config(BaseModel):
         "none",
         description="int8: let model.onnx compute with 8-bit integers, calibrated on synthetic samples.",
     )
-    min_agreement: Annotated[float, BeforeValidator(_share), Field(ge=0, le=1)] | None = Field(
+    min_agreement: Annotated[float, BeforeValidator(share), Field(ge=0, le=1)] | None = Field(
         None,
         description="Exit with 1 if agreement is lower, 0.97 or 97%; on --eval data, else held-out samples.",
     )
