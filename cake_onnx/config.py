@@ -191,6 +191,12 @@ class Config(BaseModel):
         return Path(self.student) if self.student.endswith(".onnx") else None
 
     @property
+    def own_student(self) -> str | None:
+        """The function of a user's own that builds the student, where one is named."""
+        elsewhere = self.student_file is not None or self.student.startswith("timm:")
+        return self.student if ":" in self.student and not elsewhere else None
+
+    @property
     def own_prior(self) -> str | None:
         """The function of a user's own that builds the prior, where one is named."""
         return self.prior if ":" in self.prior else None

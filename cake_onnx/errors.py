@@ -39,3 +39,14 @@ class RunFailedError(CakeError):
     """The run began and could not end: numbers overflowed, a disk was full, a check missed."""
 
     exit_code = 4
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of somebody else says first, or its class where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def with_its_kind(error: BaseException) -> str:
+    """The same behind the class of the error, which says what a message such as `'width'` does not."""
+    kind, line = type(error).__name__, first_line(error)
+    return kind if line == kind else f"{kind}: {line}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Generic, ParamSpec, TypeVar
 
-from cake_onnx.errors import CakeError, UsageError
+from cake_onnx.errors import CakeError, UsageError, with_its_kind
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -125,6 +125,4 @@ def ask_own(expected: str, function: Callable[P, T], *given: P.args, **named: P.
     except CakeError:
         raise
     except Exception as error:
-        told = str(error).strip().partition("\n")[0]
-        found = f"{type(error).__name__}{': ' if told else ''}{told}"
-        raise UsageError(expected, found, "mend it; `-v` shows where it failed") from error
+        raise UsageError(expected, with_its_kind(error), "mend it; `-v` shows where it failed") from error

@@ -66,16 +66,8 @@ def validate(
     verdict = judge(
         first.side, second.side, suites, evaluation, config.min_agreement, report, latency_provider
     )
-    run = Run(
-        None,
-        0,
-        0.0,
-        (),
-        {"judge": time.perf_counter() - start},
-        config.seed,
-        "onnxruntime, cpu",
-        own_prior=config.own_prior,
-    )
+    seconds = {"judge": time.perf_counter() - start}
+    run = Run(None, 0, 0.0, (), seconds, config.seed, "onnxruntime, cpu", own_prior=config.own_prior)
     return assemble(
         teacher=Subject.of_file(first.file), student=Subject.of_file(second.file),
         family="given", chosen_because="it was given", input=spec, output=output,

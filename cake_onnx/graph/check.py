@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from cake_onnx.errors import UnsupportedTeacherError
+from cake_onnx.errors import UnsupportedTeacherError, with_its_kind
 from cake_onnx.graph.case import Case, own_differences
 from cake_onnx.graph.closeness import agreement, closeness_of
 from cake_onnx.graph.inputs import DTYPES
@@ -147,7 +147,7 @@ def run_module(module: nn.Module, x: Array) -> Array:
     except (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError) as error:
         raise UnsupportedTeacherError(
             "a converted teacher that runs",
-            f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+            with_its_kind(error),
             "report this model: an operator of it is converted wrongly",
         ) from error
     return result

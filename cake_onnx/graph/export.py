@@ -14,7 +14,7 @@ import torch
 from onnx import ModelProto, helper
 from torch import Tensor, nn
 
-from cake_onnx.errors import RunFailedError
+from cake_onnx.errors import RunFailedError, first_line
 from cake_onnx.graph.added_norms import fold_norms
 from cake_onnx.graph.check import Parity, run_tail
 from cake_onnx.graph.graft import graft
@@ -78,7 +78,7 @@ def export_student(
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise RunFailedError(
             f"a valid model with output '{output.scores}'",
-            str(error).splitlines()[0],
+            first_line(error),
             "report this teacher and student",
         ) from error
     # Deterministic serialisation sorts nothing that we leave unsorted, and costs nothing.
@@ -183,7 +183,7 @@ def _export_trunk(trunk: nn.Module, input: InputSpec, opset: int) -> ModelProto:
             )
     except (RuntimeError, torch.onnx.OnnxExporterError) as error:
         raise RunFailedError(
-            "a student that torch exports", str(error).splitlines()[0], "use another student family"
+            "a student that torch exports", first_line(error), "use another student family"
         ) from error
     if program is None:
         raise RunFailedError("a student that torch exports", "no model", "use another student family")

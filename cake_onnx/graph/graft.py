@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
-from cake_onnx.errors import UnsupportedTeacherError
+from cake_onnx.errors import UnsupportedTeacherError, first_line
 from cake_onnx.graph.batch import symbolic_batch
 from cake_onnx.graph.prepare import Prepared
 from cake_onnx.graph.specs import InputSpec
@@ -67,7 +67,7 @@ def _at_opset(model: ModelProto, opset: int) -> ModelProto:
     except (RuntimeError, onnx.version_converter.ConvertError) as error:
         raise UnsupportedTeacherError(
             f"an ending of the model that can be written in opset {opset}",
-            str(error).strip().splitlines()[0],
+            first_line(error),
             "export the teacher with a newer opset",
         ) from error
 

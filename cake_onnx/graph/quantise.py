@@ -14,8 +14,8 @@ import numpy.typing as npt
 import onnx
 from onnx import ModelProto
 
-from cake_onnx.errors import RunFailedError, UsageError
-from cake_onnx.graph.runtime import Array, as_declared, first_line
+from cake_onnx.errors import RunFailedError, UsageError, first_line
+from cake_onnx.graph.runtime import Array, as_declared
 from cake_onnx.graph.shapes import drop_dead_nodes
 from cake_onnx.graph.specs import InputSpec
 from cake_onnx.graph.tensors import copy_model, rename_tensors

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from cake_onnx.errors import RunFailedError, UnsupportedTeacherError, UsageError
+from cake_onnx.errors import RunFailedError, UnsupportedTeacherError, UsageError, first_line
 from cake_onnx.graph.specs import InputSpec, OutputKind, OutputSpec
 from cake_onnx.graph.sums import EXACT, sums_are_cut
 
@@ -217,11 +217,6 @@ def _in_class_order(row: dict[Any, float], output: OutputSpec) -> list[float]:
     # onnxruntime hands maps out sorted by key, which need not be the order of the classes.
     by_name = {str(key): value for key, value in row.items()}
     return [by_name[name] for name in output.class_names or by_name]
-
-
-def first_line(error: Exception) -> str:
-    """What an error of onnxruntime says first, or its class where it says nothing."""
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def run_all(session: InferenceSession, names: Sequence[str], feed: dict[str, npt.NDArray[Any]]) -> list[Any]:

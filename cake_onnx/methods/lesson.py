@@ -51,8 +51,8 @@ def choose_student(teacher: Teacher, config: Config) -> Student:
             raise UsageError(f"a student grown down, for {flag_of(name)}", found, "leave it out")
     if config.student.startswith("timm:"):
         return student_of_timm(config.student.removeprefix("timm:"), teacher, config.seed)
-    if ":" in config.student:
-        return student_of_factory(config.student, teacher, target, config.seed)
+    if config.own_student is not None:
+        return student_of_factory(config.own_student, teacher, target, config.seed)
     student = build_student(
         config.student,
         teacher.input,

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cake_onnx.errors import with_its_kind
+
 if TYPE_CHECKING:
     from olive.engine.footprint import Footprint
 
@@ -80,7 +82,7 @@ def listening() -> Iterator[Causes]:
 def why_no_model(footprint: Footprint, causes: Causes) -> str:
     """One sentence on why there is no output model, after a run that Olive ended without an error."""
     if causes.errors:
-        return f"Olive went on after {told(causes.errors[0])}"
+        return f"Olive went on after {with_its_kind(causes.errors[0])}"
     failed = [node.from_pass for node in footprint.nodes.values() if _is_pruned(node.model_config_data)]
     if failed:
         return (
@@ -103,12 +105,6 @@ def mistaken_files(footprint: Footprint) -> list[str]:
         if model_id in used or node.metrics is not None
     ]
     return sorted({name for name in names if name and not Path(name).is_absolute() and Path(name).exists()})
-
-
-def told(error: BaseException) -> str:
-    """An error in one line with its kind."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def _is_pruned(model_config: dict[str, object] | None) -> bool:

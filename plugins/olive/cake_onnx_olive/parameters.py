@@ -79,10 +79,9 @@ def made_by(config: Config | None = None) -> str:
 
 
 def _files(config: Config) -> dict[str, Path | None]:
-    own = ":" in config.student and not config.student.startswith("timm:")
     return {
         "eval": config.eval,
-        "student": file_of_own(config.student) if own else config.student_file,
+        "student": file_of_own(config.own_student) if config.own_student else config.student_file,
         "prior": file_of_own(config.own_prior) if config.own_prior else None,
     }
 

@@ -10,8 +10,7 @@ from typing import Any
 from olive.common.config_utils import load_config_file
 from olive.package_config import OlivePackageConfig
 
-from cake_onnx.errors import UsageError
-from cake_onnx_olive.causes import told
+from cake_onnx.errors import UsageError, with_its_kind
 
 #: Our rows of Olive's table of passes.
 PASSES: Mapping[str, Mapping[str, Any]] = {
@@ -41,7 +40,9 @@ def package_config(base: str | Path | Mapping[str, Any] | None = None) -> dict[s
         table = dict(base) if isinstance(base, Mapping) else load_config_file(base)
         OlivePackageConfig.model_validate(table)
     except (OSError, ValueError) as error:
-        raise UsageError("a table of passes, as .json or .yaml", told(error), "mend the file") from error
+        raise UsageError(
+            "a table of passes, as .json or .yaml", with_its_kind(error), "mend the file"
+        ) from error
     return {**table, "passes": {**table.get("passes", {}), **{k: dict(v) for k, v in PASSES.items()}}}
 
 

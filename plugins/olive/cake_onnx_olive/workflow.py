@@ -14,9 +14,9 @@ from olive.package_config import OlivePackageConfig
 from olive.workflows import run as run_olive
 from olive.workflows.run.config import RunConfig
 
-from cake_onnx.errors import UsageError
+from cake_onnx.errors import UsageError, with_its_kind
 from cake_onnx_olive import components
-from cake_onnx_olive.causes import Causes, listening, mistaken_files, told, why_no_model
+from cake_onnx_olive.causes import Causes, listening, mistaken_files, why_no_model
 from cake_onnx_olive.checking import checked
 from cake_onnx_olive.distillation import ATTRIBUTE
 from cake_onnx_olive.errors import DistillationError, GateError, ending_the_run
@@ -75,7 +75,7 @@ def run_workflow(
         except DistillationError:
             raise
         except Exception as error:  # Olive lets errors of any class through from places of its own
-            raise DistillationError(f"the workflow ended with {told(error)}") from error
+            raise DistillationError(f"the workflow ended with {with_its_kind(error)}") from error
     outcome = _outcome(output, causes)
     missed = list(missed_goals(_judged_by(parsed), outcome.metrics, outcome.input_metrics))
     if missed:
@@ -89,7 +89,9 @@ def _read(workflow: str | Path | Mapping[str, Any]) -> dict[str, Any]:
     try:
         found = load_config_file(workflow)
     except (OSError, ValueError) as error:
-        raise UsageError("a workflow of Olive as .json or .yaml", told(error), "check the file") from error
+        raise UsageError(
+            "a workflow of Olive as .json or .yaml", with_its_kind(error), "check the file"
+        ) from error
     if not isinstance(found, dict):
         raise UsageError("an object at the top of the workflow", type(found).__name__, "check the file")
     return found
@@ -157,7 +159,7 @@ def _outcome(output: WorkflowOutput | None, causes: Causes) -> Outcome:
         metrics=_values(best.metrics_value),
         input_metrics=_values(output.get_input_model_metrics()),
         distillation=(best.model_config.get("model_attributes") or {}).get(ATTRIBUTE),
-        skipped=tuple(map(told, causes.errors)),
+        skipped=tuple(map(with_its_kind, causes.errors)),
     )
 
 
