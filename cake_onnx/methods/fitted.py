@@ -25,9 +25,9 @@ def settings_for(lesson: Lesson, total: int, settings: RoundSettings) -> RoundSe
     """What fits the input, the length of the run and the student.
 
     Large inputs leave room for fewer samples, and a short run needs fewer. The teacher chooses pictures for a
-    student that starts as the teacher and learns from logits alone. Such a start also asks for rates that fit
-    the weights it has, and for some rounds in which channels go; a start from scratch asks for more steps.
-    Dense layers ask for more pictures.
+    student that starts as the teacher. Such a start also asks for rates that fit the weights it has, and for
+    some rounds in which channels go; a start from scratch asks for more steps. Dense layers ask for more
+    pictures.
     """
     settings = spend(lesson, settings)
     fresh, lacking = fresh_each(lesson, settings), lacks_pictures(lesson)
@@ -103,9 +103,14 @@ def parts_of_batch(lesson: Lesson, total: int, settings: RoundSettings) -> int:
 
 
 def candidates_each(lesson: Lesson, settings: RoundSettings) -> int:
-    """Pictures drawn for each that the pool takes; 1 where the teacher does not choose."""
-    from_logits = lesson.shrink_to is not None and compared(lesson, settings) is None
-    return settings.candidates if from_logits and isinstance(lesson.prior, ImagePrior) else 1
+    """Pictures drawn for each that the pool takes; 1 where the teacher does not choose.
+
+    Where kinds of pictures are weighed by what the teacher tells apart, it has chosen already: doing both
+    taught its student less than that alone (docs/tried.md).
+    """
+    prior = lesson.prior
+    chooses = lesson.shrink_to is not None and isinstance(prior, ImagePrior) and prior.worth is None
+    return settings.candidates if chooses else 1
 
 
 def compared(lesson: Lesson, settings: RoundSettings) -> Comparable | None:

@@ -12,8 +12,8 @@ from cake_onnx.diffuse import Logits
 from cake_onnx.priors import GROUNDS, ImagePrior, Prior
 
 _log = logging.getLogger(__name__)
-_MOST = 0.5
-"""Share of the answers above which one class is that of most pictures."""
+_BEYOND_EVEN = 0.3
+"""Share of the answers that one class may have beyond an even one; with more it has too many pictures."""
 _FEW = 10
 """Fewer pictures of a kind on a ground say nothing of it; it is worth as much as its kind then."""
 _NOTHING = 1e-6
@@ -25,12 +25,13 @@ _AT_ONCE = 250
 def suited(
     prior: ImagePrior, teacher: Logits, n: int, place: torch.device, generator: torch.Generator
 ) -> ImagePrior:
-    """The same prior, drawing the more of what the teacher tells apart, if it calls most pictures one class.
+    """The same prior, drawing the more of what the teacher tells apart, if it calls too many one class.
 
     What is drawn by procedure is drawn for all teachers. One of digits, white on black, called nearly all
     leaves, and whatever lay on light ground, the same digit, so more than half of the pictures taught its
     student next to nothing. What pictures are worth is what the teacher's answers tell, see `information`.
-    Where classes are mixed better anyway, that changed no result (docs/choices.md).
+    Where classes are mixed better anyway, single pictures are chosen instead, see `draw_chosen`: that needs
+    some of every class.
 
     Args:
         prior: Drawing all its kinds alike.
@@ -45,7 +46,8 @@ def suited(
         answers.append(label(teacher, x.to(place)).cpu())
         grounds.append(prior.grounds(x))
     # Asked like this since logits that are no numbers are told of where their spread is taken.
-    if not torch.cat(answers).softmax(1).mean(0).max() > _MOST:
+    shares = torch.cat(answers).softmax(1).mean(0)
+    if not shares.max() > _BEYOND_EVEN + 1 / len(shares):
         return prior
     worth = torch.stack([_worth(*told) for told in zip(answers, grounds, strict=True)])
     if worth.max() < _NOTHING:

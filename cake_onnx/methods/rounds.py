@@ -50,14 +50,15 @@ class Rounds:
         if isinstance(lesson.student, LikeTeacher) and not settings.narrowing.normalised:
             lesson.student.fold()
         self.features = _features(lesson, settings)
-        self.settings = settings_for(lesson, total, settings)
-        teaching = _for_rank(self.settings.distillation, ranks)
         self.teacher = lesson.device.wrap(lesson.teacher)
+        self.settings = settings_for(lesson, total, settings)
+        self.prior = self._suited_prior()
+        self.settings = settings_for(replace(lesson, prior=self.prior), total, settings)
+        teaching = _for_rank(self.settings.distillation, ranks)
         self.student = lesson.device.wrap(lesson.student)
         self.apprentice: Apprentice = apprentice_for_rounds(
             lesson.student, self.student, self.settings.distillation, ranks
         )
-        self.prior = self._suited_prior()
         self.bank = self._empty_bank(ranks.share(self.settings.bank))
         self.pool = self._draw_pool(ranks.share(self.settings.pool))
         if isinstance(lesson.student, TrainableGraph):

@@ -84,6 +84,29 @@ def test_choosing_is_for_pictures_and_students_grown_down(
     )
 
 
+def test_where_kinds_are_weighed_the_teacher_chooses_no_further(new_lesson: Callable[..., Lesson]) -> None:
+    class Eight(nn.Module):
+        """Of one class, but for what is dark in the middle."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            light = x.mean((1, 2, 3))[:, None] > 0.2
+            return torch.where(light, torch.tensor([9.0, 0, 0]), 9 * x[:, 0, 3, :3])
+
+    lesson = dataclasses.replace(
+        new_lesson(),
+        shrink_to=100,
+        teacher=Eight(),
+        prior=prior(),
+        bounds=ValueRange.of(PICTURES),
+        shape=PICTURES.shape,
+        classes=3,
+    )
+    run = Rounds(lesson, 2, RoundSettings(pool=500, samples=0))
+    assert isinstance(run.prior, ImagePrior)
+    assert run.prior.worth is not None
+    assert run.settings.candidates == 1
+
+
 def test_information_is_what_sure_and_various_answers_tell() -> None:
     sure = 50 * torch.eye(4)
     assert information(sure) == pytest.approx(math.log(4))
@@ -107,6 +130,21 @@ def test_the_more_is_drawn_of_what_the_teacher_tells_apart() -> None:
     assert told.worth is not None
     assert told.worth.shape == (4, 3)
     assert told.worth.max() == 1
+
+
+@pytest.mark.parametrize(
+    ("classes", "share", "weighed"),
+    [(2, 0.7, False), (2, 0.9, True), (10, 0.3, False), (10, 0.5, True), (100, 0.2, False), (100, 0.5, True)],
+)
+def test_too_many_of_one_class_are_told_from_an_even_share(classes: int, share: float, weighed: bool) -> None:
+    def teacher(x: Tensor) -> Tensor:
+        """Gives the darkest part class 0, the rest evenly to the others."""
+        rank = x.flatten(1).mean(1).argsort().argsort() / len(x)
+        others = 1 + torch.arange(len(x)) % (classes - 1)
+        return 60 * torch.eye(classes)[torch.where(rank < share, 0, others)]
+
+    told = suited(prior(), teacher, 800, torch.device("cpu"), torch.Generator().manual_seed(0))
+    assert (told.worth is not None) is weighed
 
 
 @pytest.mark.parametrize(
