@@ -17,9 +17,12 @@ ARMS = {
 }
 AS_OTHERS = "dense layers as others"
 """Boundary samples for students of dense layers too, and no more pictures than for others."""
+AS_THEY_COME = "pictures as they come"
+"""The teacher chose the pictures of students of dense layers alone."""
 HALF_A_RUN = "cut over half of a run"
 """Students grown down lost channels over the first half of a run."""
 EARLIER = (
+    AS_THEY_COME,
     HALF_A_RUN,
     AS_OTHERS,
     "pictures without scenes",
@@ -131,13 +134,13 @@ def against(lines: Sequence[Line]) -> Table:
 def diffused(lines: Sequence[Line]) -> Table:
     """Boundary samples beside none; where the defaults give none, what earlier ones gave beside it.
 
-    Pairs that the defaults have not been measured on are told, with a star, by those just before.
+    Pairs that the defaults have not been measured on are told, with a star, by those before.
     """
     table: Table = [
         ("row", "rounds", "with boundary samples", "without", "n", "ahead beyond the spread", "the default")
     ]
     told: dict[tuple[str, str], tuple[str, ...]] = {}
-    for name in ("", HALF_A_RUN):
+    for name in ("", AS_THEY_COME, HALF_A_RUN):
         for row, rounds, _, *pair in against([line for line in lines if line["variant"] == name])[1:]:
             told.setdefault((row, rounds), (f"{rounds}{'*' if name else ''}", *pair, "with"))
     before = [line for line in lines if line["variant"] == AS_OTHERS and line["arm"] == "rounds"]

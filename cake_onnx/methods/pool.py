@@ -12,7 +12,7 @@ from cake_onnx.diffuse import Logits
 from cake_onnx.priors import GROUNDS, ImagePrior, Prior
 
 _log = logging.getLogger(__name__)
-_BEYOND_EVEN = 0.3
+_BEYOND_EVEN = 0.4
 """Share of the answers that one class may have beyond an even one; with more it has too many pictures."""
 _FEW = 10
 """Fewer pictures of a kind on a ground say nothing of it; it is worth as much as its kind then."""
