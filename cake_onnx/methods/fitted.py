@@ -111,11 +111,3 @@ def candidates_each(lesson: Lesson, settings: RoundSettings) -> int:
     prior = lesson.prior
     chooses = lesson.shrink_to is not None and isinstance(prior, ImagePrior) and prior.worth is None
     return settings.candidates if chooses else 1
-
-
-def compared(lesson: Lesson, settings: RoundSettings) -> Comparable | None:
-    """The student, if it learns what its layers read."""
-    student = lesson.student
-    if settings.distillation.features and isinstance(student, Comparable) and student.kept:
-        return student
-    return None

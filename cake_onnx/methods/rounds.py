@@ -13,9 +13,10 @@ from torch import Tensor
 from cake_onnx import progress as tell
 from cake_onnx.bank import Bank, Samples, storage_type
 from cake_onnx.devices import generator
-from cake_onnx.diffuse import diffuse, draw_wanted
+from cake_onnx.diffuse import Logits, diffuse, draw_wanted
 from cake_onnx.distill import (
     Apprentice,
+    Comparable,
     Distillation,
     Features,
     apprentice_for_rounds,
@@ -25,12 +26,12 @@ from cake_onnx.errors import RunFailedError, UsageError
 from cake_onnx.graph.taps import Taps
 from cake_onnx.graph.trainable import TrainableGraph
 from cake_onnx.losses import logit_spread
-from cake_onnx.methods.fitted import compared, settings_for
+from cake_onnx.methods.fitted import settings_for
 from cake_onnx.methods.pool import draw_chosen, label, suited
 from cake_onnx.methods.settings import RoundSettings
 from cake_onnx.methods.sharing import pack
 from cake_onnx.methods.training import Checkpoints, Lesson, NoCheckpoints, Point, Training
-from cake_onnx.priors import ImagePrior, Prior
+from cake_onnx.priors import ImagePrior
 from cake_onnx.ranks import Ranks
 from cake_onnx.students.like_teacher import LikeTeacher
 
@@ -45,15 +46,14 @@ class Rounds:
     """
 
     def __init__(self, lesson: Lesson, total: int, settings: RoundSettings | None = None) -> None:
-        self.lesson, self.total, ranks = lesson, total, lesson.ranks
+        self.total, ranks = total, lesson.ranks
         settings = settings or RoundSettings()
         if isinstance(lesson.student, LikeTeacher) and not settings.narrowing.normalised:
             lesson.student.fold()
         self.features = _features(lesson, settings)
         self.teacher = lesson.device.wrap(lesson.teacher)
-        self.settings = settings_for(lesson, total, settings)
-        self.prior = self._suited_prior()
-        self.settings = settings_for(replace(lesson, prior=self.prior), total, settings)
+        lesson = _with_suited_prior(lesson, self.teacher, settings_for(lesson, total, settings).asked)
+        self.lesson, self.settings = lesson, settings_for(lesson, total, settings)
         teaching = _for_rank(self.settings.distillation, ranks)
         self.student = lesson.device.wrap(lesson.student)
         self.apprentice: Apprentice = apprentice_for_rounds(
@@ -175,18 +175,11 @@ class Rounds:
 
     def _add_to_pool(self, pool: Bank, count: int, draw: torch.Generator) -> None:
         place, candidates = self.lesson.device.torch_device, self.settings.candidates
-        pool.add(draw_chosen(self.prior, self.teacher, count, candidates, place, draw), draw)
+        pool.add(draw_chosen(self.lesson.prior, self.teacher, count, candidates, place, draw), draw)
 
     def _first_of_pool(self) -> Tensor:
         """Up to 2,000 samples `(B, *shape)`."""
         return self.pool.state()["x"][:2000].float()
-
-    def _suited_prior(self) -> Prior:
-        prior, asked = self.lesson.prior, self.settings.asked
-        if not isinstance(prior, ImagePrior) or not asked:
-            return prior
-        draw = generator(self.lesson.seed, "kinds")
-        return suited(prior, self.teacher, asked, self.lesson.device.torch_device, draw)
 
     def _softened(self, settings: Distillation) -> Distillation:
         """Softer labels for a student from scratch; one that starts as the teacher gains nothing by them."""
@@ -254,10 +247,18 @@ def _for_rank(settings: Distillation, ranks: Ranks) -> Distillation:
     return replace(settings, batch=ranks.share(settings.batch))
 
 
+def _with_suited_prior(lesson: Lesson, teacher: Logits, asked: int) -> Lesson:
+    """The lesson; its prior draws what the teacher, asked about so many pictures, tells apart."""
+    if not isinstance(lesson.prior, ImagePrior) or not asked:
+        return lesson
+    draw, place = generator(lesson.seed, "kinds"), lesson.device.torch_device
+    return replace(lesson, prior=suited(lesson.prior, teacher, asked, place, draw))
+
+
 def _features(lesson: Lesson, settings: RoundSettings) -> Features | None:
     """What compares the layers of teacher and student, where the student has those of the teacher."""
-    student = compared(lesson, settings)
-    if student is None:
+    student = lesson.student
+    if not (settings.distillation.features and isinstance(student, Comparable) and student.kept):
         return None
     return Features(Taps(lesson.teacher.get_submodule("body"), student.teacher_places), student)
 

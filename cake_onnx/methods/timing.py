@@ -56,12 +56,12 @@ def _pool_seconds(lesson: Lesson, trial: Rounds, settings: RoundSettings) -> flo
 
     The prior's pool is as large as the rounds are many, up to a size.
     """
-    lesson = replace(lesson, prior=trial.prior)
+    lesson = replace(lesson, prior=trial.lesson.prior)
     candidates, fresh = candidates_each(lesson, settings), max(POOL_OF_A_ROUND, fresh_each(lesson, settings))
     times = 1 if candidates == 1 and fresh == POOL_OF_A_ROUND else 2
     count, draw = lesson.ranks.share(fresh), generator(lesson.seed, "timing")
     start = time.perf_counter()
-    draw_chosen(trial.prior, trial.teacher, count, candidates, lesson.device.torch_device, draw)
+    draw_chosen(lesson.prior, trial.teacher, count, candidates, lesson.device.torch_device, draw)
     return times * _of_first(lesson, time.perf_counter() - start)
 
 

@@ -120,16 +120,15 @@ def test_dense_layers_get_more_pictures_and_other_ones_every_round(
     assert (fitted.pool, fitted.refresh, fitted.candidates) == (pool, refresh, 1)
 
 
-@pytest.mark.parametrize(("name", "refresh"), [("digits_cnn", 100), ("moons_mlp", 400)])
+@pytest.mark.parametrize(("name", "pool", "refresh"), [("digits_cnn", 5000, 100), ("moons_mlp", 20_000, 400)])
 def test_where_the_teacher_chooses_no_more_pictures_are_drawn(
-    fixtures: Path, new_lesson: NewLesson, name: str, refresh: int
+    fixtures: Path, new_lesson: NewLesson, name: str, pool: int, refresh: int
 ) -> None:
     teacher = load_teacher(fixtures / f"{name}.onnx", (-3.0, 3.0))
     student = LikeTeacher(teacher.prepared, teacher.input)
     lesson = dataclasses.replace(of_pictures(new_lesson(), student), shrink_to=100)
     fitted = settings_for(lesson, 50, RoundSettings())
-    assert (fitted.refresh, fitted.candidates) == (refresh, 5)
-    assert fitted.pool == (20_000 if refresh == 400 else 5000)
+    assert (fitted.pool, fitted.refresh, fitted.candidates) == (pool, refresh, 5)
 
 
 def test_of_large_pictures_no_more_are_drawn_or_timed_than_a_tenth_of_the_pool(new_lesson: NewLesson) -> None:

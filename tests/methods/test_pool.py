@@ -22,6 +22,18 @@ def prior() -> ImagePrior:
     return ImagePrior(PICTURES, (1, 8, 8))
 
 
+def of_pictures(lesson: Lesson, teacher: nn.Module) -> Lesson:
+    """The lesson of a teacher of three classes of pictures."""
+    return dataclasses.replace(
+        lesson,
+        teacher=teacher,
+        prior=prior(),
+        bounds=ValueRange.of(PICTURES),
+        shape=PICTURES.shape,
+        classes=3,
+    )
+
+
 def mostly_dark(x: Tensor) -> Tensor:
     """Sees class 2 in the brightest tenth, class 0 in nearly all others, class 1 in none but the darkest."""
     light = x.flatten(1).mean(1)
@@ -66,14 +78,7 @@ def test_choosing_is_for_pictures_and_students_grown_down(
 ) -> None:
     lesson = dataclasses.replace(new_lesson(), shrink_to=shrink_to)
     if pictures:
-        lesson = dataclasses.replace(
-            lesson,
-            teacher=nn.Sequential(nn.Flatten(), nn.Linear(64, 3)),
-            prior=prior(),
-            bounds=ValueRange.of(PICTURES),
-            shape=PICTURES.shape,
-            classes=3,
-        )
+        lesson = of_pictures(lesson, nn.Sequential(nn.Flatten(), nn.Linear(64, 3)))
     chosen = pictures and shrink_to is not None
     settings = Rounds(lesson, 2, RoundSettings(pool=500, samples=0)).settings
     assert settings.candidates == (5 if chosen else 1)
@@ -92,18 +97,10 @@ def test_where_kinds_are_weighed_the_teacher_chooses_no_further(new_lesson: Call
             light = x.mean((1, 2, 3))[:, None] > 0.2
             return torch.where(light, torch.tensor([9.0, 0, 0]), 9 * x[:, 0, 3, :3])
 
-    lesson = dataclasses.replace(
-        new_lesson(),
-        shrink_to=100,
-        teacher=Eight(),
-        prior=prior(),
-        bounds=ValueRange.of(PICTURES),
-        shape=PICTURES.shape,
-        classes=3,
-    )
+    lesson = of_pictures(dataclasses.replace(new_lesson(), shrink_to=100), Eight())
     run = Rounds(lesson, 2, RoundSettings(pool=500, samples=0))
-    assert isinstance(run.prior, ImagePrior)
-    assert run.prior.worth is not None
+    assert isinstance(run.lesson.prior, ImagePrior)
+    assert run.lesson.prior.worth is not None
     assert run.settings.candidates == 1
 
 
