@@ -95,13 +95,13 @@ earlier defaults are kept where they compare one such run with another.
   (n = 3) and at 76.7 at 1 M (n = 1). What scenes still lack are animals (deer, frogs and horses are what the
   teacher sees least in them).
 - **ResNet-9 of CIFAR-10** meets its target at 0.06 M passes, five minutes of one core, a fifth of what is
-  allowed (n = 3), and is at 88.5% at 0.29 M (n = 1).
+  allowed (n = 3), and is at 88.5% at 0.3 M (n = 1).
 - **ResNet-18, int8**, reaches 91.1% at 0.06 M passes (n = 1), 0.2 points below its float twin (n = 3), where
   0.5 are allowed.
-- **ViT.** Meets its target at 2 M passes, where it was a tenth of a point short by the defaults just before
-  (n = 2) and at 94.3% by earlier ones (n = 1): it lost up to five nines in six, as few pictures had a ring;
-  strokes now have. At 0.12 M a quarter of the nines is still lost. 2,000 real digits in the place of the pool
-  took the same student to 98.6% on the other 8,000 at 0.7 M (n = 1), so it does not lack size.
+- **ViT.** Meets its target at 2 M passes, where it was a tenth of a point short as long as it was cut over
+  half of a run (n = 2) and at 94.3% by earlier ones (n = 1): it lost up to five nines in six, as few pictures
+  had a ring; strokes now have. At 0.12 M a quarter of the nines is still lost. 2,000 real digits in the place
+  of the pool took the same student to 98.6% on the other 8,000 at 0.7 M (n = 1), so it does not lack size.
 - **Families.** Students from scratch that share nothing with their teacher need pictures most of all.
   Those of convolutions do best, MLPs worst: what a picture lacks of a digit's place and shape nothing in
   them makes up for. They get more pictures now, and no boundary samples: the MLP of the ViT went from
@@ -124,8 +124,8 @@ The question that decides the method: at equal passes, do samples at the boundar
 with the teacher's labels, which leave the passes for more training? Agreement with the teacher on the
 images that no choice looked at. `Ahead` needs three seeds of each and the worst of ours above the best of
 the others. Students of dense layers get no boundary samples; beside them is what they learnt with, by
-earlier defaults, which drew fewer pictures as well (Ablation tells the two apart). With a *: by the defaults
-just before. Other runs by earlier ones, of CIFAR-10 among others, are in [choices.md](choices.md).
+earlier defaults, which drew fewer pictures as well (Ablation tells the two apart). With a *: by earlier
+defaults; other runs by those are in [choices.md](choices.md).
 """
 _FAMILIES = """\
 MNIST teachers; the columns are students from scratch, about as large as the teacher: accuracy on the test set
@@ -149,15 +149,14 @@ the second half, which neither has seen. Target: within 1 point of it, in a minu
 The seconds are beside the whole test suite on the same two cores; an AMD EPYC took 25 and 20.
 """
 _ABLATION = """\
-`benchmarks/fidelity/run.py --plan benchmarks/fidelity/ablation.plan`: one thing left out, or added,
-alone, agreement on the images that no choice looked at. Labels cannot be stored instead of asked for
-anew: what a student sees is moved first, so none that was stored would fit. What a change gives is told
-beside the runs without it that have the same seeds. The class term gains a
-ResNet-8 two points and costs a LeNet-5 one, the contrast gains the one 0.3 and the other nothing. One set of
-defaults serves both, and what it would lose is more than what it would gain, so they stay. The MLP gets
-no boundary samples now, so their parts were left out of what it got before, which stands last; there its
-first line and its runs with mixing are in bfloat16, the others in float32, where it is at 98.4 as well. By
-other earlier defaults: [choices.md](choices.md).
+`benchmarks/fidelity/run.py --plan benchmarks/fidelity/ablation.plan`: one thing left out, or added, alone,
+agreement on the images that no choice looked at. Labels cannot be stored instead of asked for anew: what a
+student sees is moved first, so none that was stored would fit. What a change gives is told beside the runs
+without it that have the same seeds. The class term gains a ResNet-8 two points and costs a LeNet-5 one, the
+contrast gains the one 0.3 and the other nothing. One set of defaults serves both, and more would be lost than
+gained, so they stay. The MLP gets no boundary samples now, so their parts were left out of what it got
+before, which stands last; there its first line and its runs with mixing are in bfloat16, the others in
+float32, where it is at 98.4 as well. By other earlier defaults: [choices.md](choices.md).
 """
 _SENSITIVITY = """\
 Each default halved and doubled alone, 50 rounds (0.3 M passes), agreement on the images that no choice looked
@@ -167,7 +166,7 @@ little. With a *: by earlier defaults, as what it is beside.
 """
 _SCALE = """\
 What it costs to state a range of the input that is off by a factor of 2: 40 rounds, real images from the
-2,001st on, `python benchmarks/scale lost`, by the defaults just before, which cut over half of a run.
+2,001st on, `python benchmarks/scale lost`, by earlier defaults, which cut over half of a run.
 """
 _SIZES = """\
 Agreement with the teacher on real test images by size, 50 rounds (0.3 M passes) each, of wide ResNets 10
