@@ -173,7 +173,8 @@ What it costs to state a range of the input that is off by a factor of 2: 40 rou
 _SIZES = """\
 Agreement with the teacher on real test images by size, n = 1: `python benchmarks/student/sizes.py`. LeNet-5,
 the MLP and the tables had 50 rounds (0.3 M passes), deep students 20 (0.12 M), wide ResNets 10 (0.06 M);
-3 M is the default budget. Latency ratios are medians of onnxruntime on one thread, at batch 1 and 64.
+3 M is the default budget. Students compute in float32, those of int8 teachers too (In 8 bits tells what
+`--quantize int8` makes of it). Latency ratios are medians of onnxruntime on one thread, at batch 1 and 64.
 
 ![agreement against size](pictures/sizes.svg)
 """
