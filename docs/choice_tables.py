@@ -79,8 +79,7 @@ def _beside(changed: Sequence[Line], whole: Sequence[Line]) -> tuple[str, str, s
     seeds = {line["seed"] for line in changed}
     alike = [line for line in whole if line["seed"] in seeds] or list(whole)
     with_it, without = percent(changed, _SCORE), percent(alike, _SCORE)
-    # Adding 0 turns what rounds to -0 into 0.
-    distance = f"{round(statistics.mean(with_it) - statistics.mean(without), 1) + 0.0:+.1f}"
+    distance = f"{statistics.mean(with_it) - statistics.mean(without):+z.1f}"
     apart = max(with_it) < min(without) or min(with_it) > max(without)
     return spread(with_it), distance, str(len(with_it)), if_known(apart, with_it, without)
 
