@@ -8,6 +8,7 @@ from dataclasses import replace
 from torch import nn
 
 from cake_onnx.distill import Comparable
+from cake_onnx.methods.pool import is_weighed
 from cake_onnx.methods.settings import RoundSettings
 from cake_onnx.methods.training import Lesson
 from cake_onnx.priors import ImagePrior
@@ -24,17 +25,19 @@ NOT_DIFFUSED = (
 def settings_for(lesson: Lesson, total: int, settings: RoundSettings) -> RoundSettings:
     """What fits the input, the length of the run and the student.
 
-    Large inputs leave room for fewer samples, and a short run needs fewer. The teacher chooses pictures for a
-    student that starts as the teacher. Such a start also asks for rates that fit the weights it has, and for
-    some rounds in which channels go; a start from scratch asks for more steps. Dense layers ask for more
-    pictures.
+    Large inputs leave room for fewer samples, and a short run needs fewer. The teacher chooses pictures where
+    too many are of one class, and for a student that starts as the teacher. Such a start also asks for rates
+    that fit the weights it has, and for some rounds in which channels go; a start from scratch asks for more
+    steps. Dense layers ask for more pictures.
     """
     settings = spend(lesson, settings)
     fresh, lacking = fresh_each(lesson, settings), lacks_pictures(lesson)
-    pool = min(_most_pool(lesson, settings), max(500, (fresh if lacking else POOL_OF_A_ROUND) * total))
+    most, plain = _most_pool(lesson, settings), max(500, POOL_OF_A_ROUND * total)
+    pool = min(most, max(500, fresh * total) if lacking else plain)
     bank = max(1000, min(settings.bank, settings.bank_elements // math.prod(lesson.shape)))
     refresh, candidates = min(fresh, pool // (10 if lacking else 50)), candidates_each(lesson, settings)
-    asked = min(settings.asked, pool) if isinstance(lesson.prior, ImagePrior) else 0
+    # As many whether or not the teacher then chooses, which is not known before it is asked.
+    asked = min(settings.asked, most, plain) if isinstance(lesson.prior, ImagePrior) else 0
     teaching = settings.distillation.split(parts_of_batch(lesson, total, settings))
     narrowing = settings.narrowing.over(total)
     if lesson.shrink_to is not None:
@@ -105,9 +108,8 @@ def parts_of_batch(lesson: Lesson, total: int, settings: RoundSettings) -> int:
 def candidates_each(lesson: Lesson, settings: RoundSettings) -> int:
     """Pictures drawn for each that the pool takes; 1 where the teacher does not choose.
 
-    Where kinds of pictures are weighed by what the teacher tells apart, it has chosen already: doing both
-    taught its student less than that alone (docs/tried.md).
+    It does for a student grown down, and wherever kinds of pictures are weighed, as it calls too many of them
+    one class. From scratch, choosing among what is mixed well already gains nothing (docs/tried.md).
     """
-    prior = lesson.prior
-    chooses = lesson.shrink_to is not None and isinstance(prior, ImagePrior) and prior.worth is None
-    return settings.candidates if chooses else 1
+    grown_down = lesson.shrink_to is not None and isinstance(lesson.prior, ImagePrior)
+    return settings.candidates if grown_down or is_weighed(lesson.prior) else 1

@@ -30,8 +30,7 @@ def suited(
     What is drawn by procedure is drawn for all teachers. One of digits, white on black, called nearly all
     leaves, and whatever lay on light ground, the same digit, so more than half of the pictures taught its
     student next to nothing. What pictures are worth is what the teacher's answers tell, see `information`.
-    Where classes are mixed better anyway, single pictures are chosen instead, see `draw_chosen`: that needs
-    some of every class.
+    Single pictures are chosen beside, see `draw_chosen`.
 
     Args:
         prior: Drawing all its kinds alike.
@@ -84,12 +83,14 @@ def information(logits: Tensor) -> float:
 def draw_chosen(
     prior: Prior, teacher: Logits, n: int, candidates: int, place: torch.device, generator: torch.Generator
 ) -> Tensor:
-    """Draw `(n, *shape)` samples of the prior: of all the teacher's classes alike, those it is surest of.
+    """Draw `(n, *shape)` samples of the prior: of all the teacher's classes alike, as far as there are any.
 
     A prior is drawn without any teacher in mind. Of pictures drawn by procedure a digit classifier took 82%
     for an eight and none for a three, and its logits were a third of what they are on digits. How sure a
     classifier is tells what it was trained on from the rest (Hendrycks and Gimpel, ICLR 2017), if not well:
-    the surest of all would be of one class, the surest of very many all alike.
+    the surest of all would be of one class, the surest of very many all alike. So of each class those are
+    taken that the teacher is surest of; where kinds of pictures are weighed, as there is too little of most
+    classes, those that come first, since all of a rare class are then taken, whoever comes.
 
     Args:
         prior: What is drawn from.
@@ -102,7 +103,13 @@ def draw_chosen(
     x = prior.draw(n * candidates, generator)
     if candidates == 1:
         return x
-    return x[surest_of_each_class(label(teacher, x.to(place)).cpu())[:n]]
+    logits = label(teacher, x.to(place)).cpu()
+    return x[of_each_class(logits, surest=not is_weighed(prior))[:n]]
+
+
+def is_weighed(prior: Prior) -> bool:
+    """Whether kinds of pictures are drawn by what the teacher tells apart."""
+    return isinstance(prior, ImagePrior) and prior.worth is not None
 
 
 def label(teacher: Logits, x: Tensor) -> Tensor:
@@ -111,17 +118,22 @@ def label(teacher: Logits, x: Tensor) -> Tensor:
         return in_parts(teacher, _AT_ONCE)(x)
 
 
-def surest_of_each_class(logits: Tensor) -> Tensor:
-    """Order `(B, K)` logits: first the surest of every class, then the second of every class, and so on.
+def of_each_class(logits: Tensor, surest: bool) -> Tensor:
+    """Order `(B, K)` logits: first one of every class, then another of every class, and so on.
+
+    Args:
+        logits: Of samples in the order they come in.
+        surest: Whether the surest of a class come first, rather than the first. Sure is who gives its class a
+            logit far above the mean of all.
 
     Returns:
-        `(B,)` indices. Sure is who gives its class a logit far above the mean of all.
+        `(B,)` indices.
     """
     height, seen = (logits - logits.mean(1, keepdim=True)).max(1)
-    by_height = height.argsort(descending=True)
-    by_class = by_height[seen[by_height].argsort(stable=True)]
+    order = height.argsort(descending=True) if surest else torch.arange(len(logits))
+    by_class = order[seen[order].argsort(stable=True)]
     counts = torch.bincount(seen, minlength=logits.shape[1])
     before = counts.cumsum(0) - counts
     rank = torch.empty_like(by_class)
     rank[by_class] = torch.arange(len(by_class)) - before[seen[by_class]]
-    return by_height[rank[by_height].argsort(stable=True)]
+    return order[rank[order].argsort(stable=True)]

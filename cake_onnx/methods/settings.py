@@ -60,10 +60,10 @@ class RoundSettings:
         drawn: Pictures drawn each round, instead, for a student that lacks them, see `fitted.lacks_pictures`;
             with `candidates` the teacher chooses some of them.
         candidates: Pictures drawn for each that the pool takes, the teacher choosing (`pool.draw_chosen`).
-            Otherwise 1, which takes what comes: for rows of numbers, for a student from scratch, and where
-            kinds of pictures are weighed already (`pool.suited`).
-        asked: Pictures on which the teacher shows which kinds of them it tells apart (`pool.suited`), at most
-            as many as the pool holds; 0 draws all kinds alike, as for rows of numbers.
+            Otherwise 1, which takes what comes: for rows of numbers, and for a student from scratch unless
+            kinds of pictures are weighed (`pool.suited`).
+        asked: Pictures on which the teacher shows which kinds of them it tells apart (`pool.suited`), fewer
+            in a short run; 0 draws all kinds alike, as for rows of numbers.
         pool_elements: Most numbers in the pool, which shortens it for large inputs.
         bank: Most samples kept.
         bank_elements: Most numbers in the bank.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cake_onnx.graph.specs import Bounds, InputSpec
-from cake_onnx.methods.pool import draw_chosen, information, suited, surest_of_each_class
+from cake_onnx.methods.pool import draw_chosen, information, is_weighed, of_each_class, suited
 from cake_onnx.methods.rounds import Rounds
 from cake_onnx.methods.settings import RoundSettings
 from cake_onnx.methods.training import Lesson
@@ -40,15 +40,16 @@ def mostly_dark(x: Tensor) -> Tensor:
     return torch.stack([torch.zeros_like(light), 5 * (0.1 - light), 5 * (light - 0.8)], 1)
 
 
-def test_the_surest_of_every_class_come_first() -> None:
+def test_the_surest_of_every_class_come_first_or_the_first() -> None:
     logits = torch.tensor([[3.0, 0, 0], [9.0, 0, 0], [0, 1.0, 0], [6.0, 0, 0], [0, 0, 4.0], [0, 2.0, 0]])
-    assert surest_of_each_class(logits).tolist() == [1, 4, 5, 3, 2, 0]
+    assert of_each_class(logits, surest=True).tolist() == [1, 4, 5, 3, 2, 0]
+    assert of_each_class(logits, surest=False).tolist() == [0, 2, 4, 1, 5, 3]
 
 
 def test_sure_is_told_from_the_mean_of_the_logits() -> None:
     # A constant over all logits changes no probability.
     logits = torch.tensor([[10.0, 9.0], [2.0, 0.0]])
-    assert surest_of_each_class(logits).tolist() == [1, 0]
+    assert of_each_class(logits, surest=True).tolist() == [1, 0]
 
 
 def test_rare_classes_become_as_many_as_there_are() -> None:
@@ -89,19 +90,45 @@ def test_choosing_is_for_pictures_and_students_grown_down(
     )
 
 
-def test_where_kinds_are_weighed_the_teacher_chooses_no_further(new_lesson: Callable[..., Lesson]) -> None:
+@pytest.mark.parametrize("shrink_to", [None, 100])
+def test_where_kinds_are_weighed_classes_are_evened_for_any_student(
+    new_lesson: Callable[..., Lesson], shrink_to: int | None
+) -> None:
     class Eight(nn.Module):
-        """Of one class, but for what is dark in the middle."""
+        """Of one class, but for what is dark in the middle; counts what it is asked."""
+
+        asked = 0
 
         def forward(self, x: Tensor) -> Tensor:
+            self.asked += len(x)
             light = x.mean((1, 2, 3))[:, None] > 0.2
             return torch.where(light, torch.tensor([9.0, 0, 0]), 9 * x[:, 0, 3, :3])
 
-    lesson = of_pictures(dataclasses.replace(new_lesson(), shrink_to=100), Eight())
-    run = Rounds(lesson, 2, RoundSettings(pool=500, samples=0))
-    assert isinstance(run.lesson.prior, ImagePrior)
-    assert run.lesson.prior.worth is not None
-    assert run.settings.candidates == 1
+    teacher = Eight()
+    lesson = of_pictures(dataclasses.replace(new_lesson(), shrink_to=shrink_to), teacher)
+    run = Rounds(lesson, 2, RoundSettings(pool=4000, samples=0))
+    assert is_weighed(run.lesson.prior)
+    assert run.settings.candidates == 5
+    size = run.settings.pool
+    of_spread = size
+    assert teacher.asked == run.settings.asked + 5 * size + of_spread
+    as_they_come = run.lesson.prior.draw(size, torch.Generator().manual_seed(0))
+    before, evened = (
+        torch.bincount(teacher(x).argmax(1), minlength=3).min()
+        for x in (as_they_come, run.pool.state()["x"].float())
+    )
+    assert evened > 2 * before
+
+
+def test_of_weighed_kinds_what_comes_first_is_taken_not_the_surest() -> None:
+    """Of a rare class all would be taken, whoever comes."""
+    weighed = prior().valued(torch.ones(4, 3))
+    draw = [
+        draw_chosen(each, mostly_dark, 30, 5, torch.device("cpu"), torch.Generator().manual_seed(0))
+        for each in (prior(), weighed)
+    ]
+    sure = [mostly_dark(x).amax(1).mean() for x in draw]
+    assert sure[0] > sure[1]
 
 
 def test_information_is_what_sure_and_various_answers_tell() -> None:
