@@ -17,7 +17,7 @@ from cake_onnx.graph.prepare import prepare
 from cake_onnx.graph.reference import open_reference
 from cake_onnx.graph.signature import read_signature
 from cake_onnx.graph.trace import trace
-from cake_onnx.methods.fitted import settings_for
+from cake_onnx.methods.fitted import passes_expected
 from cake_onnx.methods.lesson import choose_student, prepare_lesson
 from cake_onnx.methods.quantising import require_quantisable
 from cake_onnx.methods.settings import RoundSettings
@@ -150,7 +150,7 @@ def _plan(config: Config, lesson: Lesson) -> str:
     rounds = config.planned_rounds
     if config.method == "paper":
         return f"{rounds} sets as published, then 30 epochs"
-    passes = settings_for(lesson, rounds, RoundSettings()).passes_of(rounds)
+    passes = " to ".join(f"{passes:,.0f}" for passes in sorted(set(passes_expected(lesson, rounds))))
     limit = f", or what fits into {config.max_minutes:g} minutes" if config.max_minutes else ""
     per_pass = math.prod(lesson.shape)
-    return f"{rounds} rounds, about {passes:,.0f} teacher passes of {per_pass:,} inputs{limit}"
+    return f"{rounds} rounds, about {passes} teacher passes of {per_pass:,} inputs{limit}"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import torch
 from torch import nn
 
 from cake_onnx.distill import Comparable
 from cake_onnx.methods.pool import is_weighed
 from cake_onnx.methods.settings import RoundSettings
 from cake_onnx.methods.training import Lesson
-from cake_onnx.priors import ImagePrior
+from cake_onnx.priors import GROUNDS, ImagePrior
 
 POOL_OF_A_ROUND = 100
 """Samples that each round of a short run adds to the size of the pool."""
@@ -47,6 +48,15 @@ def settings_for(lesson: Lesson, total: int, settings: RoundSettings) -> RoundSe
         pool=pool, bank=bank, refresh=refresh, candidates=candidates, asked=asked, distillation=teaching,
         narrowing=narrowing,
     )  # fmt: skip
+
+
+def passes_expected(lesson: Lesson, rounds: int) -> tuple[float, float]:
+    """Teacher passes of a run, least and most: whether kinds of pictures will be weighed is not known yet."""
+    least = settings_for(lesson, rounds, RoundSettings()).passes_of(rounds)
+    if not isinstance(lesson.prior, ImagePrior):
+        return least, least
+    weighed = replace(lesson, prior=lesson.prior.valued(torch.ones(len(lesson.prior.kinds), len(GROUNDS))))
+    return least, settings_for(weighed, rounds, RoundSettings()).passes_of(rounds)
 
 
 def lacks_pictures(lesson: Lesson) -> bool:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cake_onnx.graph.specs import Bounds, InputSpec
+from cake_onnx.methods.fitted import passes_expected
 from cake_onnx.methods.pool import draw_chosen, information, is_weighed, of_each_class, suited
 from cake_onnx.methods.rounds import Rounds
 from cake_onnx.methods.settings import RoundSettings
@@ -90,20 +91,21 @@ def test_choosing_is_for_pictures_and_students_grown_down(
     )
 
 
+class Eight(nn.Module):
+    """Of one class, but for what is dark in the middle; counts what it is asked."""
+
+    asked = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.asked += len(x)
+        light = x.mean((1, 2, 3))[:, None] > 0.2
+        return torch.where(light, torch.tensor([9.0, 0, 0]), 9 * x[:, 0, 3, :3])
+
+
 @pytest.mark.parametrize("shrink_to", [None, 100])
 def test_where_kinds_are_weighed_classes_are_evened_for_any_student(
     new_lesson: Callable[..., Lesson], shrink_to: int | None
 ) -> None:
-    class Eight(nn.Module):
-        """Of one class, but for what is dark in the middle; counts what it is asked."""
-
-        asked = 0
-
-        def forward(self, x: Tensor) -> Tensor:
-            self.asked += len(x)
-            light = x.mean((1, 2, 3))[:, None] > 0.2
-            return torch.where(light, torch.tensor([9.0, 0, 0]), 9 * x[:, 0, 3, :3])
-
     teacher = Eight()
     lesson = of_pictures(dataclasses.replace(new_lesson(), shrink_to=shrink_to), teacher)
     run = Rounds(lesson, 2, RoundSettings(pool=4000, samples=0))
@@ -118,6 +120,21 @@ def test_where_kinds_are_weighed_classes_are_evened_for_any_student(
         for x in (as_they_come, run.pool.state()["x"].float())
     )
     assert evened > 2 * before
+
+
+@pytest.mark.parametrize("shrink_to", [None, 100])
+def test_the_passes_of_a_run_are_told_before_the_teacher_is_asked(
+    new_lesson: Callable[..., Lesson], shrink_to: int | None
+) -> None:
+    mixed = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    lessons = [
+        of_pictures(dataclasses.replace(new_lesson(), shrink_to=shrink_to), teacher)
+        for teacher in (mixed, Eight())
+    ]
+    told = [passes_expected(lesson, 2) for lesson in lessons]
+    assert told[0] == told[1]
+    assert told[0] == tuple(Rounds(lesson, 2).settings.passes_of(2) for lesson in lessons)
+    assert (told[0][0] == told[0][1]) is (shrink_to is not None)
 
 
 def test_of_weighed_kinds_what_comes_first_is_taken_not_the_surest() -> None:
