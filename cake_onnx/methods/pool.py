@@ -89,8 +89,8 @@ def draw_chosen(
     for an eight and none for a three, and its logits were a third of what they are on digits. How sure a
     classifier is tells what it was trained on from the rest (Hendrycks and Gimpel, ICLR 2017), if not well:
     the surest of all would be of one class, the surest of very many all alike. So of each class those are
-    taken that the teacher is surest of; where kinds of pictures are weighed, as there is too little of most
-    classes, those that come first, since all of a rare class are then taken, whoever comes.
+    taken that the teacher is surest of, or where kinds of pictures are weighed, which leaves too few of most
+    classes to choose from, those that come first (docs/tried.md, Classes evened).
 
     Args:
         prior: What is drawn from.

@@ -112,8 +112,8 @@ def test_where_kinds_are_weighed_classes_are_evened_for_any_student(
     assert is_weighed(run.lesson.prior)
     assert run.settings.candidates == 5
     size = run.settings.pool
-    of_spread = size
-    assert teacher.asked == run.settings.asked + 5 * size + of_spread
+    # Of the pool the spread of its logits is asked too.
+    assert teacher.asked == run.settings.asked + 5 * size + size
     as_they_come = run.lesson.prior.draw(size, torch.Generator().manual_seed(0))
     before, evened = (
         torch.bincount(teacher(x).argmax(1), minlength=3).min()
@@ -138,7 +138,6 @@ def test_the_passes_of_a_run_are_told_before_the_teacher_is_asked(
 
 
 def test_of_weighed_kinds_what_comes_first_is_taken_not_the_surest() -> None:
-    """Of a rare class all would be taken, whoever comes."""
     weighed = prior().valued(torch.ones(4, 3))
     draw = [
         draw_chosen(each, mostly_dark, 30, 5, torch.device("cpu"), torch.Generator().manual_seed(0))
