@@ -33,12 +33,12 @@ def settings_for(lesson: Lesson, total: int, settings: RoundSettings) -> RoundSe
     """
     settings = spend(lesson, settings)
     fresh, lacking = fresh_each(lesson, settings), lacks_pictures(lesson)
-    most, plain = _most_pool(lesson, settings), max(500, POOL_OF_A_ROUND * total)
-    pool = min(most, max(500, fresh * total) if lacking else plain)
+    plain = _pool_of(lesson, settings, POOL_OF_A_ROUND * total)
+    pool = _pool_of(lesson, settings, fresh * total) if lacking else plain
     bank = max(1000, min(settings.bank, settings.bank_elements // math.prod(lesson.shape)))
     refresh, candidates = min(fresh, pool // (10 if lacking else 50)), candidates_each(lesson, settings)
     # As many whether or not the teacher then chooses, which is not known before it is asked.
-    asked = min(settings.asked, most, plain) if isinstance(lesson.prior, ImagePrior) else 0
+    asked = min(settings.asked, plain) if isinstance(lesson.prior, ImagePrior) else 0
     teaching = settings.distillation.split(parts_of_batch(lesson, total, settings))
     narrowing = settings.narrowing.over(total)
     if lesson.shrink_to is not None:
@@ -81,6 +81,11 @@ def fresh_each(lesson: Lesson, settings: RoundSettings) -> int:
     return min(settings.drawn // candidates_each(lesson, settings), _most_pool(lesson, settings) // 10)
 
 
+def _pool_of(lesson: Lesson, settings: RoundSettings, wanted: int) -> int:
+    """Samples that the pool holds where so many are wanted."""
+    return min(_most_pool(lesson, settings), max(500, wanted))
+
+
 def _most_pool(lesson: Lesson, settings: RoundSettings) -> int:
     return max(500, min(settings.pool, settings.pool_elements // math.prod(lesson.shape)))
 
@@ -119,7 +124,7 @@ def candidates_each(lesson: Lesson, settings: RoundSettings) -> int:
     """Pictures drawn for each that the pool takes; 1 where the teacher does not choose.
 
     It does for a student grown down, and wherever kinds of pictures are weighed, as it calls too many of them
-    one class. From scratch, choosing among what is mixed well already gains nothing (docs/tried.md).
+    one class. From scratch, choosing among what is mixed well gains little or loses (docs/tried.md).
     """
     grown_down = lesson.shrink_to is not None and isinstance(lesson.prior, ImagePrior)
     return settings.candidates if grown_down or is_weighed(lesson.prior) else 1
