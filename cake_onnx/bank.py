@@ -47,10 +47,28 @@ def storage_type(low: Tensor, high: Tensor) -> torch.dtype:
     return torch.float16 if bool(enough.all()) else torch.float32
 
 
+def in_turn(classes: Tensor, order: Tensor) -> Tensor:
+    """Order samples so that first one of every class comes, then another of every class, and so on.
+
+    Args:
+        classes: Of the samples `(B,)`, int64.
+        order: Indices of all samples `(B,)`, the order of those of one class.
+
+    Returns:
+        Indices `(B,)`.
+    """
+    by_class = order[classes[order].argsort(stable=True)]
+    counts = torch.bincount(classes)
+    before = counts.cumsum(0) - counts
+    rank = torch.empty_like(by_class)
+    rank[by_class] = torch.arange(len(by_class)) - before[classes[by_class]]
+    return order[rank[order].argsort(stable=True)]
+
+
 class Bank:
     """A store of at most `capacity` inputs; when it is full, newcomers take random places.
 
-    Only inputs are kept: the teacher labels what the student really sees, so stored labels would be stale.
+    No logits are kept: the teacher labels what the student really sees, so stored ones would be stale.
 
     Args:
         capacity: Most samples held.
@@ -68,6 +86,7 @@ class Bank:
     ) -> None:
         self.capacity = capacity
         self.count = 0
+        self._classes = torch.zeros(capacity, dtype=torch.int64)
         self._x = torch.zeros(capacity, *shape, dtype=dtype, device=device)
 
     def __len__(self) -> int:
@@ -76,16 +95,41 @@ class Bank:
     def __repr__(self) -> str:
         return f"Bank({self.count} of {self.capacity})"
 
-    def add(self, x: Tensor, generator: torch.Generator) -> None:
-        """Store `(B, *shape)`; B at most the capacity."""
+    def add(self, x: Tensor, generator: torch.Generator, classes: Tensor | None = None) -> None:
+        """Store samples.
+
+        Args:
+            x: `(B, *shape)`; B at most the capacity, unless classes are given.
+            generator: Of who makes room in a full bank.
+            classes: Of the samples, `(B,)`, given always or never. With them the commonest classes make room,
+                so that all become alike as far as there are any, and within a class newcomers stay.
+        """
         x = x.detach().to(self._x)
         free = min(self.capacity - self.count, len(x))
-        self._x[self.count : self.count + free] = x[:free]
+        places, come = torch.arange(self.count, self.count + free), torch.arange(free)
+        self._put(places, x, classes, come)
         self.count += free
-        late = x[free:]
-        if len(late):
-            places = torch.randperm(self.capacity, generator=generator)[: len(late)]
-            self._x[places.to(self._x.device)] = late
+        if free < len(x):
+            late = torch.arange(free, len(x))
+            if classes is None:
+                places = torch.randperm(self.capacity, generator=generator)[: len(late)]
+            else:
+                places, stay = self._exchange(classes[late], generator)
+                late = late[stay]
+            self._put(places, x, classes, late)
+
+    def _put(self, places: Tensor, x: Tensor, classes: Tensor | None, which: Tensor) -> None:
+        self._x[places.to(self._x.device)] = x[which.to(x.device)]
+        if classes is not None:
+            self._classes[places] = classes[which]
+
+    def _exchange(self, classes: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Places of a full bank that newcomers of these classes take, and those of them that do."""
+        new, held = len(classes), self._classes
+        order = torch.cat([torch.arange(new), new + torch.randperm(self.capacity, generator=generator)])
+        stay = torch.zeros(new + self.capacity, dtype=torch.bool)
+        stay[in_turn(torch.cat([classes, held]), order)[: self.capacity]] = True
+        return (~stay[new:]).nonzero()[:, 0], stay[:new].nonzero()[:, 0]
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         """`(n, *shape)` float32 where the bank is, with repetition, each sample as likely as any other.
@@ -99,10 +143,11 @@ class Bank:
         return self._x[picked.to(self._x.device)].float()
 
     def state(self) -> dict[str, Tensor]:
-        """What must be saved to continue exactly: the stored samples `(count, *shape)`."""
-        return {"x": self._x[: self.count]}
+        """What must be saved to continue exactly: the stored samples `(count, *shape)` and their classes."""
+        return {"x": self._x[: self.count], "classes": self._classes[: self.count]}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Take back what `state` gave."""
         self.count = len(state["x"])
         self._x[: self.count] = state["x"]
+        self._classes[: self.count] = state.get("classes", torch.tensor(0))

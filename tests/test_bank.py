@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cake_onnx.bank import Bank, Samples, storage_type
+from cake_onnx.bank import Bank, Samples, in_turn, storage_type
 
 
 def new(seed: int = 0) -> torch.Generator:
@@ -72,14 +72,48 @@ def test_an_empty_bank_says_so() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
-def test_restored_bank_continues_exactly(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("classes", [None, torch.tensor([0, 1, 0, 2])])
+def test_restored_bank_continues_exactly(dtype: torch.dtype, classes: Tensor | None) -> None:
     bank, twin = Bank(6, (2,), dtype), Bank(6, (2,), dtype)
-    bank.add(torch.randn(5, 2, generator=new()), new())
+    bank.add(torch.randn(5, 2, generator=new()), new(), None if classes is None else torch.arange(5) % 3)
     twin.restore({name: value.clone() for name, value in bank.state().items()})
     for continued in (bank, twin):
-        continued.add(torch.ones(4, 2), new(2))
+        continued.add(torch.ones(4, 2), new(2), classes)
     assert torch.equal(bank.state()["x"], twin.state()["x"])
+    assert torch.equal(bank.state()["classes"], twin.state()["classes"])
     assert torch.equal(bank.draw(9, new(1)), twin.draw(9, new(1)))
+
+
+def test_one_of_every_class_comes_in_turn() -> None:
+    classes = torch.tensor([0, 0, 3, 0, 1, 3])
+    assert in_turn(classes, torch.tensor([3, 5, 0, 1, 2, 4])).tolist() == [3, 5, 4, 0, 2, 1]
+
+
+@given(st.integers(1, 12), st.lists(st.lists(st.integers(0, 3), max_size=20), max_size=6))
+def test_with_classes_the_commonest_make_room(capacity: int, batches: list[list[int]]) -> None:
+    bank, generator, there = Bank(capacity, (2,)), new(), torch.zeros(4, dtype=torch.int64)
+    for batch in batches:
+        classes = torch.tensor(batch, dtype=torch.int64)
+        bank.add(classes[:, None].expand(-1, 2).float(), generator, classes)
+        held, there = torch.tensor(numbers(bank)), there + torch.bincount(classes, minlength=4)
+        assert held.tolist() == bank.state()["classes"].tolist()
+        assert len(bank) == min(capacity, int(there.sum()))
+        counts = torch.bincount(held.long(), minlength=4)
+        full = counts[counts < there]
+        assert bool((counts.max() - full <= 1).all()), "who has lost some has no fewer than any other"
+        there = torch.minimum(there, counts)
+
+
+def test_within_a_class_newcomers_stay_and_others_make_room_at_random() -> None:
+    left: set[int] = set()
+    for seed in range(20):
+        bank = Bank(4, (2,))
+        bank.add(rows(0, 4), new(seed), torch.tensor([0, 0, 0, 1]))
+        bank.add(rows(10, 2), new(seed), torch.tensor([0, 0]))
+        kept = set(numbers(bank))
+        assert {3, 10, 11} < kept
+        left |= kept - {3, 10, 11}
+    assert left == {0, 1, 2}
 
 
 @pytest.mark.parametrize(

@@ -128,3 +128,12 @@ def candidates_each(lesson: Lesson, settings: RoundSettings) -> int:
     """
     grown_down = lesson.shrink_to is not None and isinstance(lesson.prior, ImagePrior)
     return settings.candidates if grown_down or is_weighed(lesson.prior) else 1
+
+
+def keeps_what_is_rare(lesson: Lesson, settings: RoundSettings) -> bool:
+    """Whether all that is drawn is offered to the pool, which lets go of its commonest class first.
+
+    Where kinds of pictures are weighed, a student from scratch learns more from that than from one taken of
+    each few, which loses most; one grown down learns less, and needs fewer (docs/tried.md, Classes evened).
+    """
+    return settings.candidates > 1 and lesson.shrink_to is None and is_weighed(lesson.prior)

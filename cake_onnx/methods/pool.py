@@ -7,6 +7,7 @@ import logging
 import torch
 from torch import Tensor
 
+from cake_onnx.bank import in_turn
 from cake_onnx.devices import in_parts
 from cake_onnx.diffuse import Logits
 from cake_onnx.priors import GROUNDS, ImagePrior, Prior
@@ -30,7 +31,7 @@ def suited(
     What is drawn by procedure is drawn for all teachers. One of digits, white on black, called nearly all
     leaves, and whatever lay on light ground, the same digit, so more than half of the pictures taught its
     student next to nothing. What pictures are worth is what the teacher's answers tell, see `information`.
-    Single pictures are chosen beside, see `draw_chosen`.
+    Single pictures are chosen beside, see `draw_chosen` and `draw_labelled`.
 
     Args:
         prior: Drawing all its kinds alike.
@@ -107,6 +108,17 @@ def draw_chosen(
     return x[of_each_class(logits, surest=not is_weighed(prior))[:n]]
 
 
+def draw_labelled(
+    prior: Prior, teacher: Logits, n: int, place: torch.device, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Draw `(n, *shape)` samples of the prior and tell the class `(n,)` that the teacher gives each.
+
+    For a pool that lets go of its commonest class first (`Bank.add`), and so loses nothing that is rare.
+    """
+    x = prior.draw(n, generator)
+    return x, label(teacher, x.to(place)).argmax(1).cpu()
+
+
 def is_weighed(prior: Prior) -> bool:
     """Whether kinds of pictures are drawn by what the teacher tells apart."""
     return isinstance(prior, ImagePrior) and prior.worth is not None
@@ -130,10 +142,4 @@ def of_each_class(logits: Tensor, surest: bool) -> Tensor:
         `(B,)` indices.
     """
     height, seen = (logits - logits.mean(1, keepdim=True)).max(1)
-    order = height.argsort(descending=True) if surest else torch.arange(len(logits))
-    by_class = order[seen[order].argsort(stable=True)]
-    counts = torch.bincount(seen, minlength=logits.shape[1])
-    before = counts.cumsum(0) - counts
-    rank = torch.empty_like(by_class)
-    rank[by_class] = torch.arange(len(by_class)) - before[seen[by_class]]
-    return order[rank[order].argsort(stable=True)]
+    return in_turn(seen, height.argsort(descending=True) if surest else torch.arange(len(logits)))

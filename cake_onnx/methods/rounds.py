@@ -26,8 +26,8 @@ from cake_onnx.errors import RunFailedError, UsageError
 from cake_onnx.graph.taps import Taps
 from cake_onnx.graph.trainable import TrainableGraph
 from cake_onnx.losses import logit_spread
-from cake_onnx.methods.fitted import settings_for
-from cake_onnx.methods.pool import draw_chosen, label, suited
+from cake_onnx.methods.fitted import keeps_what_is_rare, settings_for
+from cake_onnx.methods.pool import draw_chosen, draw_labelled, label, suited
 from cake_onnx.methods.settings import RoundSettings
 from cake_onnx.methods.sharing import pack
 from cake_onnx.methods.training import Checkpoints, Lesson, NoCheckpoints, Point, Training
@@ -118,16 +118,20 @@ class Rounds:
 
     def state(self) -> dict[str, Tensor]:
         """All that a checkpoint needs beside the seed."""
-        stores = {"bank": self.bank, "pool": self.pool}
         return self.apprentice.state() | {
-            f"{name}.{key}": value for name, store in stores.items() for key, value in store.state().items()
+            f"{name}.{key}": value
+            for name, store in self._stores().items()
+            for key, value in store.state().items()
         }
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Take back what `state` gave."""
         self.apprentice.restore(tensors)
-        self.bank.restore({"x": tensors["bank.x"]})
-        self.pool.restore({"x": tensors["pool.x"]})
+        for name, store in self._stores().items():
+            store.restore({key: tensors[f"{name}.{key}"] for key in store.state()})
+
+    def _stores(self) -> dict[str, Bank]:
+        return {"bank": self.bank, "pool": self.pool}
 
     @property
     def _groups(self) -> int:
@@ -174,8 +178,14 @@ class Rounds:
         return pool
 
     def _add_to_pool(self, pool: Bank, count: int, draw: torch.Generator) -> None:
-        place, candidates = self.lesson.device.torch_device, self.settings.candidates
-        pool.add(draw_chosen(self.lesson.prior, self.teacher, count, candidates, place, draw), draw)
+        prior, place = self.lesson.prior, self.lesson.device.torch_device
+        candidates = self.settings.candidates
+        if not keeps_what_is_rare(self.lesson, self.settings):
+            pool.add(draw_chosen(prior, self.teacher, count, candidates, place, draw), draw)
+            return
+        for _ in range(candidates):
+            x, classes = draw_labelled(prior, self.teacher, count, place, draw)
+            pool.add(x, draw, classes)
 
     def _first_of_pool(self) -> Tensor:
         """Up to 2,000 samples `(B, *shape)`."""

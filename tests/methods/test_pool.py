@@ -137,6 +137,36 @@ def test_the_passes_of_a_run_are_told_before_the_teacher_is_asked(
     assert (told[0][0] == told[0][1]) is (shrink_to is not None)
 
 
+class Rare(nn.Module):
+    """Calls all pictures one class but for the lightest, of which there are few, and the darkest."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        light = x.flatten(1).mean(1)
+        return 90 * torch.stack([torch.zeros_like(light), light - 0.93, 0.1 - light], 1)
+
+
+@pytest.mark.parametrize("candidates", [1, 5])
+def test_from_scratch_nothing_rare_is_lost_and_what_is_new_comes(
+    new_lesson: Callable[..., Lesson], candidates: int
+) -> None:
+    student = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    lesson = dataclasses.replace(of_pictures(new_lesson(), Rare()), student=student)
+    run = Rounds(lesson, 4, RoundSettings(pool=4000, samples=0, candidates=candidates))
+    assert is_weighed(run.lesson.prior)
+
+    def held() -> tuple[set[bytes], set[bytes]]:
+        x = run.pool.state()["x"]
+        rare = Rare()(x.float()).argmax(1) == 1
+        return {each.numpy().tobytes() for each in x[rare]}, {each.numpy().tobytes() for each in x[~rare]}
+
+    rare, common = held()
+    run.play(0)
+    rare_now, common_now = held()
+    assert common_now - common
+    assert (rare < rare_now) is (candidates > 1)
+    assert len(run.pool) == run.settings.pool
+
+
 def test_of_weighed_kinds_what_comes_first_is_taken_not_the_surest() -> None:
     weighed = prior().valued(torch.ones(4, 3))
     draw = [
