@@ -145,13 +145,18 @@ class Rare(nn.Module):
         return 90 * torch.stack([torch.zeros_like(light), light - 0.93, 0.1 - light], 1)
 
 
+def of_rare(lesson: Lesson, candidates: int = 5) -> Rounds:
+    """Four rounds from scratch."""
+    student = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    lesson = dataclasses.replace(of_pictures(lesson, Rare()), student=student)
+    return Rounds(lesson, 4, RoundSettings(pool=4000, samples=0, candidates=candidates))
+
+
 @pytest.mark.parametrize("candidates", [1, 5])
 def test_from_scratch_nothing_rare_is_lost_and_what_is_new_comes(
     new_lesson: Callable[..., Lesson], candidates: int
 ) -> None:
-    student = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
-    lesson = dataclasses.replace(of_pictures(new_lesson(), Rare()), student=student)
-    run = Rounds(lesson, 4, RoundSettings(pool=4000, samples=0, candidates=candidates))
+    run = of_rare(new_lesson(), candidates)
     assert is_weighed(run.lesson.prior)
 
     def held() -> tuple[set[bytes], set[bytes]]:
@@ -165,6 +170,16 @@ def test_from_scratch_nothing_rare_is_lost_and_what_is_new_comes(
     assert common_now - common
     assert (rare < rare_now) is (candidates > 1)
     assert len(run.pool) == run.settings.pool
+
+
+def test_what_the_classes_of_the_pool_are_is_saved(new_lesson: Callable[..., Lesson]) -> None:
+    run, again = of_rare(new_lesson()), of_rare(new_lesson())
+    run.play(0)
+    again.restore({name: value.clone() for name, value in run.state().items()})
+    for each in (run, again):
+        each.play(1)
+    kept, taken_up = run.pool.state(), again.pool.state()
+    assert all(torch.equal(kept[name], taken_up[name]) for name in kept)
 
 
 def test_of_weighed_kinds_what_comes_first_is_taken_not_the_surest() -> None:
