@@ -93,8 +93,8 @@ earlier defaults are kept where they compare one such run with another.
   place of the pool take it to 77.7% on the other 3,000 at 0.9 M passes, where pictures of one soft thing had
   taken it to 60.4% of all at 0.5 M and to 66.7 at 2 M (n = 1 each). Scenes of many parts (Colour pictures, in
   tried.md) took it to 75.6 at 2 M; with those of them that the teacher is sure of it is at 71.4% at 0.12 M
-  (n = 3) and at 76.7 at 1 M (n = 1). What scenes still lack are animals (deer, frogs and horses are what the
-  teacher sees least in them).
+  and at 76.2 at 1 M (75.6 to 76.7; n = 3 each). What scenes still lack are animals (deer, frogs and horses
+  are what the teacher sees least in them).
 - **ResNet-9 of CIFAR-10** meets its target at 0.06 M passes, five minutes of one core, a fifth of what is
   allowed (n = 3), and is at 88.5% at 0.3 M (n = 1).
 - **ResNet-18, int8**, reaches 91.1% at 0.06 M passes (n = 1), 0.2 points below its float twin (n = 3), where
