@@ -147,7 +147,7 @@ class Bank:
         return {"x": self._x[: self.count], "classes": self._classes[: self.count]}
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Take back what `state` gave."""
+        """Take back what `state` gave; classes may lack, where none were given."""
         self.count = len(state["x"])
         self._x[: self.count] = state["x"]
         self._classes[: self.count] = state.get("classes", torch.tensor(0))

@@ -128,7 +128,8 @@ class Rounds:
         """Take back what `state` gave."""
         self.apprentice.restore(tensors)
         for name, store in self._stores().items():
-            store.restore({key: tensors[f"{name}.{key}"] for key in store.state()})
+            own = f"{name}."
+            store.restore({k.removeprefix(own): v for k, v in tensors.items() if k.startswith(own)})
 
     def _stores(self) -> dict[str, Bank]:
         return {"bank": self.bank, "pool": self.pool}
