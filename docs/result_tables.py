@@ -18,7 +18,7 @@ ARMS = {
 AS_OTHERS = "dense layers as others"
 """Boundary samples for students of dense layers too, and no more pictures than for others."""
 CLASSES_AS_THEY_COME = "classes as they come"
-"""The classes of pictures whose kinds are weighed were not evened."""
+"""The classes of pictures whose kinds are weighed were not evened for students from scratch."""
 AS_THEY_COME = "pictures as they come"
 """The teacher chose the pictures of students of dense layers alone."""
 HALF_A_RUN = "cut over half of a run"

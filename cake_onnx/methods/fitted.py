@@ -52,11 +52,12 @@ def settings_for(lesson: Lesson, total: int, settings: RoundSettings) -> RoundSe
 
 def passes_expected(lesson: Lesson, rounds: int) -> tuple[float, float]:
     """Teacher passes of a run, least and most: whether kinds of pictures will be weighed is not known yet."""
-    least = settings_for(lesson, rounds, RoundSettings()).passes_of(rounds)
-    if not isinstance(lesson.prior, ImagePrior):
-        return least, least
-    weighed = replace(lesson, prior=lesson.prior.valued(torch.ones(len(lesson.prior.kinds), len(GROUNDS))))
-    return least, settings_for(weighed, rounds, RoundSettings()).passes_of(rounds)
+    lessons = [lesson]
+    if isinstance(lesson.prior, ImagePrior):
+        weighed = lesson.prior.valued(torch.ones(len(lesson.prior.kinds), len(GROUNDS)))
+        lessons.append(replace(lesson, prior=weighed))
+    passes = [settings_for(each, rounds, RoundSettings()).passes_of(rounds) for each in lessons]
+    return min(passes), max(passes)
 
 
 def lacks_pictures(lesson: Lesson) -> bool:
@@ -121,19 +122,12 @@ def parts_of_batch(lesson: Lesson, total: int, settings: RoundSettings) -> int:
 
 
 def candidates_each(lesson: Lesson, settings: RoundSettings) -> int:
-    """Pictures drawn for each that the pool takes; 1 where the teacher does not choose.
+    """Pictures drawn for each that the pool takes or sees; 1 where they go as they come.
 
-    It does for a student grown down, and wherever kinds of pictures are weighed, as it calls too many of them
-    one class. From scratch, choosing among what is mixed well gains little or loses (docs/tried.md).
+    For a student grown down the teacher chooses, unless kinds of pictures are weighed: there that loses in
+    long runs. For one from scratch the pool sees them all where kinds are weighed; elsewhere choosing gains
+    little or loses (docs/tried.md, Classes evened).
     """
-    grown_down = lesson.shrink_to is not None and isinstance(lesson.prior, ImagePrior)
-    return settings.candidates if grown_down or is_weighed(lesson.prior) else 1
-
-
-def keeps_what_is_rare(lesson: Lesson, settings: RoundSettings) -> bool:
-    """Whether all that is drawn is offered to the pool, which lets go of its commonest class first.
-
-    Where kinds of pictures are weighed, a student from scratch learns more from that than from one taken of
-    each few, which loses most; one grown down learns less, and needs fewer (docs/tried.md, Classes evened).
-    """
-    return settings.candidates > 1 and lesson.shrink_to is None and is_weighed(lesson.prior)
+    if not isinstance(lesson.prior, ImagePrior):
+        return 1
+    return settings.candidates if is_weighed(lesson.prior) is (lesson.shrink_to is None) else 1

@@ -90,8 +90,7 @@ def draw_chosen(
     for an eight and none for a three, and its logits were a third of what they are on digits. How sure a
     classifier is tells what it was trained on from the rest (Hendrycks and Gimpel, ICLR 2017), if not well:
     the surest of all would be of one class, the surest of very many all alike. So of each class those are
-    taken that the teacher is surest of, or where kinds of pictures are weighed, which leaves too few of most
-    classes to choose from, those that come first (docs/tried.md, Classes evened).
+    taken that the teacher is surest of.
 
     Args:
         prior: What is drawn from.
@@ -104,8 +103,7 @@ def draw_chosen(
     x = prior.draw(n * candidates, generator)
     if candidates == 1:
         return x
-    logits = label(teacher, x.to(place)).cpu()
-    return x[of_each_class(logits, surest=not is_weighed(prior))[:n]]
+    return x[surest_of_each_class(label(teacher, x.to(place)).cpu())[:n]]
 
 
 def draw_labelled(
@@ -113,7 +111,8 @@ def draw_labelled(
 ) -> tuple[Tensor, Tensor]:
     """Draw `(n, *shape)` samples of the prior and tell the class `(n,)` that the teacher gives each.
 
-    For a pool that lets go of its commonest class first (`Bank.add`), and so loses nothing that is rare.
+    For a pool that lets go of its commonest class first (`Bank.add`): where kinds of pictures are weighed, of
+    most classes there are too few to choose from (docs/tried.md, Classes evened).
     """
     x = prior.draw(n, generator)
     return x, label(teacher, x.to(place)).argmax(1).cpu()
@@ -130,16 +129,13 @@ def label(teacher: Logits, x: Tensor) -> Tensor:
         return in_parts(teacher, _AT_ONCE)(x)
 
 
-def of_each_class(logits: Tensor, surest: bool) -> Tensor:
-    """Order `(B, K)` logits: first one of every class, then another of every class, and so on.
+def surest_of_each_class(logits: Tensor) -> Tensor:
+    """Order `(B, K)` logits: first the surest of every class, then the next of every class, and so on.
 
-    Args:
-        logits: Of samples in the order they come in.
-        surest: Whether the surest of a class come first, rather than the first. Sure is who gives its class a
-            logit far above the mean of all.
+    Sure is who gives its class a logit far above the mean of all.
 
     Returns:
         `(B,)` indices.
     """
     height, seen = (logits - logits.mean(1, keepdim=True)).max(1)
-    return in_turn(seen, height.argsort(descending=True) if surest else torch.arange(len(logits)))
+    return in_turn(seen, height.argsort(descending=True))

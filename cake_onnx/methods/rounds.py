@@ -26,8 +26,8 @@ from cake_onnx.errors import RunFailedError, UsageError
 from cake_onnx.graph.taps import Taps
 from cake_onnx.graph.trainable import TrainableGraph
 from cake_onnx.losses import logit_spread
-from cake_onnx.methods.fitted import keeps_what_is_rare, settings_for
-from cake_onnx.methods.pool import draw_chosen, draw_labelled, label, suited
+from cake_onnx.methods.fitted import settings_for
+from cake_onnx.methods.pool import draw_chosen, draw_labelled, is_weighed, label, suited
 from cake_onnx.methods.settings import RoundSettings
 from cake_onnx.methods.sharing import pack
 from cake_onnx.methods.training import Checkpoints, Lesson, NoCheckpoints, Point, Training
@@ -181,7 +181,7 @@ class Rounds:
     def _add_to_pool(self, pool: Bank, count: int, draw: torch.Generator) -> None:
         prior, place = self.lesson.prior, self.lesson.device.torch_device
         candidates = self.settings.candidates
-        if not keeps_what_is_rare(self.lesson, self.settings):
+        if candidates == 1 or not is_weighed(prior):
             pool.add(draw_chosen(prior, self.teacher, count, candidates, place, draw), draw)
             return
         for _ in range(candidates):

@@ -59,9 +59,9 @@ class RoundSettings:
         refresh: Prior samples drawn anew each round; they take the places of random ones.
         drawn: Pictures drawn each round, instead, for a student that lacks them, see `fitted.lacks_pictures`;
             with `candidates` the teacher chooses some of them.
-        candidates: Pictures drawn for each that the pool takes, the teacher choosing (`pool.draw_chosen`),
-            or offered to it (`fitted.keeps_what_is_rare`). Otherwise 1, which takes what comes: for rows of
-            numbers, and for a student from scratch unless kinds of pictures are weighed (`pool.suited`).
+        candidates: Pictures drawn for each that the pool takes, the teacher choosing (`pool.draw_chosen`), or
+            sees, letting go of its commonest class first (`pool.draw_labelled`); 1 takes what comes, see
+            `fitted.candidates_each`.
         asked: Pictures on which the teacher shows which kinds of them it tells apart (`pool.suited`), fewer
             in a short run; 0 draws all kinds alike, as for rows of numbers.
         pool_elements: Most numbers in the pool, which shortens it for large inputs.
