@@ -68,8 +68,8 @@ and by earlier ones where those were given a larger: accuracy on the whole test 
 (`benchmarks/fidelity/run.py --plan benchmarks/fidelity/targets.plan`; 50 rounds are 0.3 M passes).
 `missing` was not measured within these passes. With a *, here and below: by earlier defaults, the last of
 which did not even the classes of pictures, for students from scratch, where a teacher calls most of them
-one class, as MNIST's ResNet-8 and ViT do (Classes evened, in [tried.md](tried.md)); shorter runs by them are in
-[choices.md](choices.md).
+one class, as MNIST's ResNet-8 and ViT do (Classes evened, in [tried.md](tried.md)); shorter runs by them
+are in [choices.md](choices.md).
 """
 _MISSES = """\
 ## What misses, and why
