@@ -106,29 +106,29 @@ class Bank:
         """
         x = x.detach().to(self._x)
         free = min(self.capacity - self.count, len(x))
-        places, come = torch.arange(self.count, self.count + free), torch.arange(free)
-        self._put(places, x, classes, come)
+        seen = torch.zeros(len(x), dtype=torch.int64) if classes is None else classes
+        self._put(torch.arange(self.count, self.count + free), x[:free], seen[:free])
         self.count += free
-        if free < len(x):
-            late = torch.arange(free, len(x))
-            if classes is None:
-                places = torch.randperm(self.capacity, generator=generator)[: len(late)]
-            else:
-                places, stay = self._exchange(classes[late], generator)
-                late = late[stay]
-            self._put(places, x, classes, late)
+        x, seen = x[free:], seen[free:]
+        if not len(x):
+            return
+        if classes is None:
+            places = torch.randperm(self.capacity, generator=generator)[: len(x)]
+        else:
+            places, come = self._exchange(seen, generator)
+            x, seen = x[come.to(x.device)], seen[come]
+        self._put(places, x, seen)
 
-    def _put(self, places: Tensor, x: Tensor, classes: Tensor | None, which: Tensor) -> None:
-        self._x[places.to(self._x.device)] = x[which.to(x.device)]
-        if classes is not None:
-            self._classes[places] = classes[which]
+    def _put(self, places: Tensor, x: Tensor, classes: Tensor) -> None:
+        self._x[places.to(self._x.device)] = x
+        self._classes[places] = classes
 
     def _exchange(self, classes: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Places of a full bank that newcomers of these classes take, and those of them that do."""
-        new, held = len(classes), self._classes
+        new = len(classes)
         order = torch.cat([torch.arange(new), new + torch.randperm(self.capacity, generator=generator)])
         stay = torch.zeros(new + self.capacity, dtype=torch.bool)
-        stay[in_turn(torch.cat([classes, held]), order)[: self.capacity]] = True
+        stay[in_turn(torch.cat([classes, self._classes]), order)[: self.capacity]] = True
         return (~stay[new:]).nonzero()[:, 0], stay[:new].nonzero()[:, 0]
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:

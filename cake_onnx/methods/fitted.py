@@ -26,10 +26,10 @@ NOT_DIFFUSED = (
 def settings_for(lesson: Lesson, total: int, settings: RoundSettings) -> RoundSettings:
     """What fits the input, the length of the run and the student.
 
-    Large inputs leave room for fewer samples, and a short run needs fewer. The teacher chooses pictures where
-    too many are of one class, and for a student that starts as the teacher. Such a start also asks for rates
-    that fit the weights it has, and for some rounds in which channels go; a start from scratch asks for more
-    steps. Dense layers ask for more pictures.
+    Large inputs leave room for fewer samples, and a short run needs fewer. How pictures are chosen goes by
+    the start, see `candidates_each`. A start as the teacher also asks for rates that fit the weights it has,
+    and for some rounds in which channels go; a start from scratch asks for more steps. Dense layers ask for
+    more pictures.
     """
     settings = spend(lesson, settings)
     fresh, lacking = fresh_each(lesson, settings), lacks_pictures(lesson)
