@@ -145,6 +145,10 @@ def join(environment: Mapping[str, str]) -> None:
     Raises:
         RunFailedError: They do not come together.
     """
+    # Its functions take the group of the moment they are defined as their default, so if torch loads it later
+    # (optimisers make it), the group outlives `leave`, and its threads may abort the process as it ends.
+    import torch.distributed.nn.functional
+
     if torch.cuda.is_available() and int(environment.get("LOCAL_RANK", 0)) < torch.cuda.device_count():
         torch.cuda.set_device(int(environment.get("LOCAL_RANK", 0)))
     both = torch.cuda.is_available() and dist.is_nccl_available()

@@ -41,6 +41,9 @@ for command in (compress, inspect, synthesize, validate):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit with its code."""
+    # onnxruntime (Linux, since 1.29) reports to its maker, and names and hashes of models are among what it
+    # can report. Whoever hands a model over may not want that. A variable that is set already stays.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     wait_briefly()
     sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
 

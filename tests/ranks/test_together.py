@@ -73,3 +73,9 @@ def test_every_rank_goes_on_from_its_own_samples(told: dict[str, dict[str, Any]]
     assert first["resumed"] == second["resumed"] == first["weights"]
     assert {"bank.x", "pool.x", "rank1.bank.x", "rank1.pool.x"} <= set(first["saved"])
     assert second["saved"] == [], "only the first rank keeps a state"
+
+
+def test_no_thread_of_the_group_outlives_it(told: dict[str, dict[str, Any]]) -> None:
+    # One that does may want Python as it ends, which aborts the process: once in some hundred runs.
+    for name in ("0-of-2", "1-of-2"):
+        assert not [thread for thread in told[name]["threads"] if "gloo" in thread]

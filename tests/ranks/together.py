@@ -40,8 +40,9 @@ def main() -> None:
     together = ranks()
     found = {"exchanged": _exchanged(together), "step": _step(together), "worth": _worth(together, teacher)}
     found |= _trained(together, teacher)
-    (folder / f"{together.rank}-of-{together.count}.json").write_text(json.dumps(found))
     leave()
+    found["threads"] = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    (folder / f"{together.rank}-of-{together.count}.json").write_text(json.dumps(found))
 
 
 def _exchanged(together: Ranks) -> dict[str, Any]:
