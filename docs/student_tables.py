@@ -157,6 +157,24 @@ def _calibrated(teacher: str, samples: str, lines: Sequence[Line]) -> tuple[str,
     )  # fmt: skip
 
 
+def strangers(lines: Sequence[Line]) -> Table:
+    """What became of other people's files in a short round: how many are like-teacher, and which are not."""
+    alike = [line for line in lines if line["student"] == "like-teacher"]
+    table: Table = [("file", "student", "why")]
+    if lines:
+        table.append((f"{len(alike)} of {len(lines)}", "like-teacher", ""))
+    for line in lines:
+        if line not in alike:
+            why = line["why"].partition("was not taken: ")[2] or line["why"]
+            table.append((line["file"].rpartition("/")[2], line["student"] or line["outcome"], _short(why)))
+    return table
+
+
+def _short(why: str) -> str:
+    found = why.partition("; found ")[2].partition(". ")[0]
+    return found or why.partition(". ")[0]
+
+
 def _said(line: Line) -> str:
     held_out, between, noise = (
         100 * float(line[name]) for name in ("held-out samples", "samples between classes", "uniform noise")
