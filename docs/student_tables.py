@@ -159,14 +159,13 @@ def _calibrated(teacher: str, samples: str, lines: Sequence[Line]) -> tuple[str,
 
 def strangers(lines: Sequence[Line]) -> Table:
     """What became of other people's files in a short round: how many are like-teacher, and which are not."""
-    alike = [line for line in lines if line["student"] == "like-teacher"]
+    others = [line for line in lines if line["student"] != "like-teacher"]
     table: Table = [("file", "student", "why")]
     if lines:
-        table.append((f"{len(alike)} of {len(lines)}", "like-teacher", ""))
-    for line in lines:
-        if line not in alike:
-            why = line["why"].partition("was not taken: ")[2] or line["why"]
-            table.append((line["file"].rpartition("/")[2], line["student"] or line["outcome"], _short(why)))
+        table.append((f"{len(lines) - len(others)} of {len(lines)}", "like-teacher", ""))
+    for line in others:
+        why = line["why"].partition("was not taken: ")[2] or line["why"]
+        table.append((line["file"].rpartition("/")[2], line["student"] or line["outcome"], _short(why)))
     return table
 
 
