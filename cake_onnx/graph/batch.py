@@ -7,11 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
+from cake_onnx.errors import RunFailedError
+from cake_onnx.graph.batch_constants import store_constants
 from cake_onnx.graph.batch_position import follow_batch
+from cake_onnx.graph.runtime import as_declared, draw_inputs, open_session, run_all
+from cake_onnx.graph.specs import InputSpec
 from cake_onnx.graph.tensors import copy_model
 from cake_onnx.graph.wiring import Wiring, attribute
 
 DEFAULT_SYMBOL = "batch"
+_TRIED = 3
 
 _MIXING = frozenset(["DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"])
 """Operators that take one scale from all samples of a batch, so that each changes the others a little."""
@@ -83,6 +88,25 @@ def free_batch(model: ModelProto) -> ModelProto:
             del node.attribute[:]
             node.attribute.append(helper.make_attribute("axis", 1))
     return result
+
+
+def free_single(model: ModelProto, input: InputSpec) -> ModelProto | None:
+    """A graph of one input and one output that takes one sample, for any batch of them.
+
+    Returns:
+        The graph, or None where it says something else of samples that come together.
+    """
+    freed = free_batch(store_constants(model, input))
+    single, any_batch = (open_session(each.SerializeToString(), threads=1) for each in (model, freed))
+    names, x = [model.graph.output[0].name], as_declared(draw_inputs(input, _TRIED, seed=1), input)
+    try:
+        alone = [run_all(single, names, {input.name: x[i : i + 1]})[0] for i in range(_TRIED)]
+        (together,) = run_all(any_batch, names, {input.name: x})
+    except RunFailedError:
+        return None
+    wanted = np.concatenate(alone)
+    same = together.shape == wanted.shape and np.allclose(together, wanted, rtol=1e-3, atol=1e-3)
+    return freed if same else None
 
 
 def _spread_stored(model: ModelProto, node: NodeProto, wiring: Wiring, places: dict[str, int]) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from cake_onnx.graph.integer_layers import spell_out_integer_layers
 from cake_onnx.graph.shapes import drop_dead_nodes
 from cake_onnx.graph.tensors import copy_model, opset_of, rename_tensors
 from cake_onnx.graph.wiring import Wiring
 
 _OTHER_FLOATS = (TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
+_OTHER_INTEGERS = ("QGemm", "ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "QAttention")
 _LIMITS_ARE_INPUTS = 11
 """Since this version Clip takes its limits as inputs."""
 _RANGES: dict[int, tuple[int, int]] = {
@@ -36,7 +38,7 @@ def as_float32(model: ModelProto) -> ModelProto:
 
 
 def without_rounding(model: ModelProto) -> ModelProto | None:
-    """The graph of a teacher quantised by QuantizeLinear and DequantizeLinear without the rounding.
+    """The graph of a quantised teacher without the rounding; layers of whole numbers become float ones.
 
     Each pair around an activation becomes a Clip to the range that the integers could hold, which is part of
     what the network does: a ReLU is often folded into it.
@@ -44,6 +46,7 @@ def without_rounding(model: ModelProto) -> ModelProto | None:
     Returns:
         The graph, or None where it computes with integers in another way.
     """
+    model = spell_out_integer_layers(model)
     result = copy_model(model)
     wiring, shown = Wiring(model.graph), {value.name for value in model.graph.output}
     nodes: list[NodeProto] = []
@@ -64,15 +67,14 @@ def without_rounding(model: ModelProto) -> ModelProto | None:
             maker = wiring.maker.get(node.input[0])
             if maker is None or maker.op_type != "QuantizeLinear":
                 return None
-        elif node.op_type.startswith("QLinear") or "Integer" in node.op_type or node.op_type == "QGemm":
+        elif node.op_type.startswith(("QLinear", "DynamicQuantize")) or node.op_type in _OTHER_INTEGERS:
             return None
         else:
             nodes.append(node)
     del result.graph.node[:], result.graph.value_info[:]
     result.graph.node.extend(nodes)
     rename_tensors(result, names)
-    result = drop_dead_nodes(result)  # no scales, no zero points
-    return result if (opset_of(result) or 0) >= _LIMITS_ARE_INPUTS else None
+    return drop_dead_nodes(result)  # no scales, no zero points
 
 
 def _limits(wiring: Wiring, node: NodeProto) -> tuple[float, float] | None:
@@ -89,6 +91,9 @@ def _limits(wiring: Wiring, node: NodeProto) -> tuple[float, float] | None:
 
 
 def _clip(model: ModelProto, node: NodeProto, limits: tuple[float, float], output: str) -> NodeProto:
+    if (opset_of(model) or 0) < _LIMITS_ARE_INPUTS:
+        low, high = limits
+        return helper.make_node("Clip", [node.input[0]], [output], name=node.name, min=low, max=high)
     names = [f"{node.output[0]}_low", f"{node.output[0]}_high"]
     model.graph.initializer.extend(
         numpy_helper.from_array(np.asarray(limit, dtype=np.float32), name)

@@ -17,6 +17,9 @@ from onnx import (
     numpy_helper,
 )
 
+RECURRENT = ("LSTM", "GRU", "RNN")
+"""Layers that go along a sequence: `(T, B, I)` and weights `(D, G H, I)` and `(D, G H, H)`."""
+
 
 class Wiring:
     """Lookup tables over a graph that does not change meanwhile.

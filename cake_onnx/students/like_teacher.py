@@ -14,6 +14,8 @@ from torch import Tensor
 
 from cake_onnx.errors import UnsupportedTeacherError, UsageError
 from cake_onnx.graph.added_norms import add_norms, fold_norms
+from cake_onnx.graph.batch import free_single
+from cake_onnx.graph.batch_constants import store_batch_constants
 from cake_onnx.graph.channels import (
     Channels,
     Goal,
@@ -58,15 +60,17 @@ class LikeTeacher(TrainableGraph):
     ) -> None:
         self.goal: Goal = goal
         self.block = block
-        if prepared.fixed_batch is not None:
-            raise _cannot("a graph through which any batch goes", "one tied to its batch")
         body = without_rounding(prepared.body) if prepared.quantised else prepared.body
         if body is None:
-            raise _cannot("a float graph, or one quantised by QuantizeLinear", "another way of quantising")
+            raise _cannot("a float graph, or one quantised layer by layer", "another way of quantising")
         self.input = replace(input, dtype="float32")
         body = as_float32(body)
+        freed = body if prepared.fixed_batch is None else free_single(body, self.input)
+        if freed is None:
+            raise _cannot("a graph through which any batch goes", "one tied to its batch")
+        freed = store_batch_constants(freed, self.input)
         super().__init__(
-            add_norms(body, observe(body, self.input).shapes),
+            add_norms(freed, observe(freed, self.input).shapes),
             prepared.cut.relation,
             whole_numbers=input.dtype.startswith(("int", "uint")),
         )
@@ -76,7 +80,7 @@ class LikeTeacher(TrainableGraph):
         self.kept = {
             name: (axis, torch.arange(count))
             for name, (axis, count) in what_layers_read(channels).items()
-            if name in there and name in here
+            if name in there and name in here and prepared.fixed_batch is None
         }
         self.teacher_places = {name: there[name] for name in self.kept}
         self._tap()
@@ -228,12 +232,12 @@ def what_layers_read(channels: Channels) -> dict[str, tuple[int, int]]:
     Nothing where no tensor has positions beside its channels: students of dense layers alone learn better
     from logits alone (docs/choices.md).
     """
-    shapes, found = channels.observed.shapes, {}
+    shapes, moving, found = channels.observed.shapes, channels.observed.moving, {}
     for node in channels.model.graph.node:
         if len(node.input) > 1 and node.input[1] in channels.contracted:
             labels = channels.labels.get(node.input[0], ())
             axes = [axis for axis, label in enumerate(labels) if label is not None]
-            if len(axes) == 1:
+            if len(axes) == 1 and 0 in moving.get(node.input[0], ()):
                 found[node.input[0]] = (axes[0], shapes[node.input[0]][axes[0]])
     return found if any(len(shapes[name]) > 2 for name in found) else {}
 

@@ -76,13 +76,48 @@ def test_what_is_rounded_once_and_read_twice_is_clipped_once(parse: Parse, draw:
 
 
 def test_other_ways_of_quantising_are_left_alone(parse: Parse, draw: Callable[..., Any]) -> None:
+    """The sums of whole numbers are cut off before they become floats."""
     computed = parse(
         """g (float[B, 4] x) => (float[B, 3] y) {
              q, s, z = DynamicQuantizeLinear(x)
              i = MatMulInteger(q, w, z)
-             f = Cast<to = 1>(i)
+             c = Abs(i)
+             f = Cast<to = 1>(c)
              y = Mul(f, s)
         }""",
         w=np.ones((4, 3), dtype=np.int8),
     )
     assert without_rounding(computed) is None
+
+
+def test_ranges_found_at_run_time_are_not_needed(parse: Parse, draw: Callable[..., Any]) -> None:
+    model = parse(
+        """g (float[B, 4] x) => (float[B, 3] y) {
+             q, s, z = DynamicQuantizeLinear(x)
+             i = MatMulInteger(q, w, z, v)
+             f = Cast<to = 1>(i)
+             both = Mul(s, t)
+             y = Mul(f, both)
+        }""",
+        w=np.array([[1, -2, 3], [4, 5, -6], [7, 8, 9], [-1, 0, 1]], dtype=np.int8),
+        v=np.array([1, 0, -1], dtype=np.int8),
+        t=np.array([0.5, 0.25, 0.125], dtype=np.float32),
+    )
+    smooth = without_rounding(model)
+    assert smooth is not None
+    assert [node.op_type for node in smooth.graph.node] == ["MatMul"]
+    x = draw(50, 4)
+    found = open_session(smooth.SerializeToString()).run(None, {"x": x})[0]
+    rounded = open_session(model.SerializeToString()).run(None, {"x": x})[0]
+    assert 0 < np.abs(found - rounded).max() < 0.02 * np.abs(rounded).max()
+
+
+def test_old_opsets_are_clipped_too(parse: Parse, draw: Callable[..., Any]) -> None:
+    model = parse(
+        QUANTISED, opset=10, w=draw(4, 3), s=np.asarray(np.float32(0.01)), z=np.asarray(np.uint8(0))
+    )
+    smooth = without_rounding(model)
+    assert smooth is not None
+    x = 3 * draw(50, 4)
+    found = open_session(smooth.SerializeToString()).run(None, {"x": x})[0]
+    np.testing.assert_allclose(found, x.clip(0, 2.55) @ draw(4, 3), rtol=1e-4, atol=1e-5)

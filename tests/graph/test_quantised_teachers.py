@@ -27,9 +27,11 @@ from onnxruntime.quantization import (
 from torch import Tensor, nn
 
 from cake_onnx.graph.convert import convert, convert_graph
+from cake_onnx.graph.float32 import without_rounding
 from cake_onnx.graph.prepare import prepare
 from cake_onnx.graph.runtime import open_session
 from cake_onnx.graph.signature import read_signature
+from cake_onnx.students.like_teacher import grow_down
 from cake_onnx.teacher import load_teacher
 
 Array = np.ndarray[Any, Any]
@@ -221,6 +223,50 @@ def test_ranges_at_run_time(name: str, options: dict[str, Any], quantise: Callab
     kinds = operators(require_agreement(path, share=0.1))
     assert "DynamicQuantizeLinear" in kinds
     assert kinds & {"MatMulInteger", "ConvInteger"}
+
+
+@pytest.mark.parametrize("name", ["residual", "tokens"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"quant_format": QuantFormat.QOperator},
+        {"quant_format": QuantFormat.QOperator, "per_channel": True, "activation_type": QuantType.QUInt8},
+        {"quant_format": QuantFormat.QDQ, "per_channel": True},
+        {"dynamic": True},
+        {"dynamic": True, "per_channel": True, "weight_type": QuantType.QUInt8},
+    ],
+)
+def test_in_floats_they_say_much_the_same(
+    name: str, options: dict[str, Any], quantise: Callable[..., Path]
+) -> None:
+    model = onnx.load(quantise(name, **options))
+    input, output = read_signature(model)
+    body = prepare(model, input, output).body
+    floats = without_rounding(body)
+    assert floats is not None
+    assert not [
+        kind for kind in operators(floats) if "Integer" in kind or "uantize" in kind or kind[0] == "Q"
+    ]
+    x = np.random.default_rng(2).standard_normal((32, *input.shape)).astype(np.float32)
+    before, after = (open_session(each.SerializeToString()) for each in (body, floats))
+    wanted = np.concatenate([before.run(None, {"x": row[None]})[0] for row in x])
+    found = np.concatenate([after.run(None, {"x": row[None]})[0] for row in x])
+    assert 0 < np.abs(found - wanted).max() <= 0.1 * np.abs(wanted).max()
+    assert (found.argmax(1) == wanted.argmax(1)).mean() > 0.8
+
+
+def test_one_with_ranges_at_run_time_is_grown_down(quantise: Callable[..., Path]) -> None:
+    """Such a file is tied to one sample at a time; its student is not."""
+    teacher = load_teacher(quantise("residual", dynamic=True))
+    assert teacher.prepared.fixed_batch == 1
+    student = grow_down(teacher.prepared, teacher.input, teacher.parameters // 3)
+    x = torch.randn(16, *teacher.input.shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        off = (student(x) - teacher.module(x)).abs().max() / teacher.module(x).abs().max()
+    assert off < 0.1
+    student.shrink(teacher.parameters // 3, 1.0, student.weigh(x, torch.Generator().manual_seed(1)))
+    assert student.size <= teacher.parameters // 3
+    assert student(x).shape == (16, 4)
 
 
 def test_four_bit_weights(float_files: dict[str, Path], tmp_path: Path) -> None:

@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import numpy_helper
 from torch import Tensor
 
 from cake_onnx.config import parse_config
 from cake_onnx.errors import UnsupportedTeacherError, UsageError
 from cake_onnx.graph.export import check_export, export_student
+from cake_onnx.graph.prepare import prepare
+from cake_onnx.graph.signature import read_signature
 from cake_onnx.methods.lesson import choose_student
 from cake_onnx.students.like_teacher import LikeTeacher, grow_down
 from cake_onnx.teacher import Teacher, load_teacher
@@ -109,9 +114,25 @@ def test_auto_falls_back_to_a_family_where_it_must(teacher: Teacher) -> None:
     assert student.shrink_to is None
 
 
-def test_a_teacher_tied_to_its_batch_cannot_be_grown_down(teacher: Teacher) -> None:
-    from dataclasses import replace
-
-    tied = replace(teacher.prepared, fixed_batch=1)
+def test_a_teacher_tied_to_its_batch_cannot_be_grown_down() -> None:
+    """Each sample is told from the mean of all: among others it is another."""
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 13]>
+        g (float[1, 6] x) => (float[1, 3] y) {
+             m = ReduceMean<axes = [0]>(x)
+             c = Sub(x, m)
+             s = Add(c, x)
+             h = MatMul(s, w)
+             r = Relu(h)
+             y = MatMul(r, v)
+        }"""
+    )
+    draw = np.random.default_rng(0)
+    model.graph.initializer.extend(
+        numpy_helper.from_array(draw.standard_normal(shape).astype(np.float32), name)
+        for name, shape in {"w": (6, 8), "v": (8, 3)}.items()
+    )
+    input, output = read_signature(model)
+    prepared = replace(prepare(model, input, output), fixed_batch=1)
     with pytest.raises(UnsupportedTeacherError, match="tied to its batch"):
-        LikeTeacher(tied, teacher.input)
+        LikeTeacher(prepared, input)

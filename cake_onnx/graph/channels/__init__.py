@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cake_onnx.graph.channels import movement, pointwise, products  # registers the rules
+from cake_onnx.graph.channels import movement, pointwise, products, recurrent  # registers the rules
 from cake_onnx.graph.channels.follow import Channels, follow_channels
 from cake_onnx.graph.channels.layers import Layers, layers_of
 from cake_onnx.graph.channels.narrow import narrow
@@ -24,4 +24,5 @@ __all__ = [
     "plan_widths",
     "pointwise",
     "products",
+    "recurrent",
 ]

@@ -9,7 +9,7 @@ from onnx import NodeProto
 
 from cake_onnx.graph.channels.follow import Channels
 from cake_onnx.graph.channels.items import Label
-from cake_onnx.graph.wiring import Wiring
+from cake_onnx.graph.wiring import RECURRENT, Wiring
 
 _MAKING = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _ENDINGS = (".weight", ".bias")
@@ -31,7 +31,7 @@ class Layers:
 
 
 def layers_of(channels: Channels) -> tuple[Layers, ...]:
-    """All convolutions and matrix products with stored weights whose outputs can lose channels."""
+    """All layers with stored weights whose outputs can lose channels."""
     items, wiring = channels.items, Wiring(channels.model.graph)
     found: dict[frozenset[int], Layers] = {}
     for node, weight, axis, label in _making(channels):
@@ -48,6 +48,11 @@ def _making(channels: Channels) -> Iterator[tuple[NodeProto, str, int, Label]]:
     """Nodes with the weight that makes their output, its axis along the output, and what runs there."""
     stored = {tensor.name for tensor in channels.model.graph.initializer}
     for node in channels.model.graph.node:
+        if node.op_type in RECURRENT and not node.domain:
+            # Units, not their gates.
+            units = channels.labels.get(node.input[2], [None, None, None])[2]
+            if units is not None:
+                yield node, node.input[2], 2, units
         if node.op_type not in _MAKING or node.domain:
             continue
         for weight in (name for name in node.input[:2] if name in stored):

@@ -12,10 +12,9 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 from cake_onnx.graph.channels.follow import Channels
 from cake_onnx.graph.channels.items import Label
 from cake_onnx.graph.tensors import copy_model
-from cake_onnx.graph.wiring import Wiring, attribute, groups_of
+from cake_onnx.graph.wiring import RECURRENT, Wiring, attribute, groups_of
 
 Array = npt.NDArray[np.generic]
-_NO_CAP = 2**31
 
 
 def narrow(channels: Channels, dropped: Collection[int]) -> ModelProto:
@@ -167,16 +166,18 @@ def _rewrite_expand(model: ModelProto, node: NodeProto, keep: Keeper) -> None:
         return
     labels = keep.channels.labels[node.output[0]]
     (length,) = keep.channels.observed.shapes[node.input[1]]
-    caps = [_NO_CAP if label is None else 1 for label in labels[len(labels) - length :]]
+    kept = np.array([label is not None for label in labels[len(labels) - length :]])
     target = keep.wiring.constant(node.input[1])
     if target is not None:
-        _store(model, node, 1, np.minimum(target, caps).astype(np.int64))
+        _store(model, node, 1, np.where(kept, 1, target).astype(np.int64))
         return
-    name = _add(model, f"{node.output[0]}_cap", np.array(caps, dtype=np.int64))
-    capped = helper.make_node("Min", [node.input[1], name], [f"{name}_size"], name=f"{name}_size")
+    named = [("kept", kept), ("ones", np.ones(length, dtype=np.int64))]
+    where, ones = (_add(model, f"{node.output[0]}_{name}", value) for name, value in named)
+    size = f"{where}_size"
+    chosen = helper.make_node("Where", [where, ones, node.input[1]], [size], name=size)
     place = next(index for index, other in enumerate(model.graph.node) if other.output[0] == node.output[0])
-    model.graph.node.insert(place, capped)
-    node.input[1] = capped.output[0]
+    model.graph.node.insert(place, chosen)
+    node.input[1] = size
 
 
 def _rewrite_resize(model: ModelProto, node: NodeProto, keep: Keeper) -> None:
@@ -187,6 +188,12 @@ def _rewrite_resize(model: ModelProto, node: NodeProto, keep: Keeper) -> None:
         _store(model, node, 3, np.array(wanted, dtype=np.int64))
 
 
+def _rewrite_units(model: ModelProto, node: NodeProto, keep: Keeper) -> None:
+    for entry in node.attribute:
+        if entry.name == "hidden_size":
+            entry.i = keep.sizes(node.input[2])[2]
+
+
 _REWRITES: dict[str, Callable[[ModelProto, NodeProto, Keeper], None]] = {
     "Reshape": _rewrite_reshape,
     "Split": _rewrite_split,
@@ -194,6 +201,7 @@ _REWRITES: dict[str, Callable[[ModelProto, NodeProto, Keeper], None]] = {
     "Conv": _rewrite_groups,
     "Expand": _rewrite_expand,
     "Resize": _rewrite_resize,
+    **dict.fromkeys(RECURRENT, _rewrite_units),
 }
 
 

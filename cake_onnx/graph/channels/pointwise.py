@@ -33,6 +33,12 @@ def same(walk: Walk, node: NodeProto) -> None:
     walk.set(node.output[0], walk.label(node.input[0]))
 
 
+@rule("MeanVarianceNormalization")
+def mean_variance_normalisation(walk: Walk, node: NodeProto) -> None:
+    """ONNX MeanVarianceNormalization-13; statistics over channels are of what is left."""
+    walk.set(node.output[0], walk.label(node.input[0]))
+
+
 @rule("Softmax", "LogSoftmax", "Hardmax")
 def softmax(walk: Walk, node: NodeProto) -> None:
     """Shares of a whole: what they are shares of stays."""

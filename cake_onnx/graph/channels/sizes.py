@@ -13,7 +13,7 @@ from onnx import TensorProto
 
 from cake_onnx.graph.added_norms import ADDED
 from cake_onnx.graph.channels.follow import Channels
-from cake_onnx.graph.wiring import attribute
+from cake_onnx.graph.wiring import RECURRENT, attribute
 
 _COUNTED = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 BESIDE = 0.1
@@ -198,6 +198,9 @@ def _uses(channels: Channels) -> dict[str, int]:
                 uses[name] = math.prod(made[2:])
             elif node.op_type in ("Gemm", "MatMul") and name in channels.contracted:
                 uses[name] = math.prod(made[1:-1])
+        if node.op_type in RECURRENT:
+            steps = shapes[node.input[0]][0]
+            uses |= dict.fromkeys(node.input[1:3], steps)
     return uses
 
 

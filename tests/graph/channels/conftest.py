@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable
+from dataclasses import replace
 
 import onnx
 import pytest
@@ -12,6 +14,7 @@ from onnx import ModelProto
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cake_onnx.graph.batch_constants import store_batch_constants
 from cake_onnx.graph.prepare import Prepared, prepare
 from cake_onnx.graph.signature import read_signature
 from cake_onnx.graph.specs import InputSpec
@@ -97,13 +100,46 @@ class Attention(nn.Module):
         return logits
 
 
-NETWORKS = (Residual, Depthwise, Shuffled, Attention)
+class Recurrent(nn.Module):
+    """Rows as a sequence: an LSTM in both directions, a GRU and a plain network on top, the last step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.both = nn.LSTM(8, 6, bidirectional=True, batch_first=True)
+        self.gated = nn.GRU(12, 5, batch_first=True)
+        self.plain = nn.RNN(5, 7, batch_first=True, bias=False)
+        self.head = nn.Linear(7, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = self.plain(self.gated(self.both(x[:, 0])[0])[0])[0]
+        logits: Tensor = self.head(rows[:, -1])
+        return logits
+
+
+class Token(nn.Module):
+    """A class token that is added to zeros of the size of the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch, self.token = nn.Conv2d(1, 8, 4, 4), nn.Parameter(torch.randn(8))
+        self.mix, self.head = nn.Linear(8, 12), nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        patches = self.patch(x).flatten(2).transpose(1, 2)
+        tokens = torch.zeros(x.shape[0], 1, 8) + self.token
+        mixed = self.mix(torch.cat([tokens, patches], dim=1)).relu()
+        logits: Tensor = self.head(mixed.mean(1))
+        return logits
+
+
+NETWORKS = (Residual, Depthwise, Shuffled, Attention, Recurrent, Token)
 
 
 @pytest.fixture(params=NETWORKS, ids=lambda network: network.__name__)
 def network(request: pytest.FixtureRequest, prepared: Prepare) -> tuple[Prepared, InputSpec]:
-    """Each of the networks, prepared."""
-    return prepared(request.param())
+    """Each of the networks, prepared as for a student."""
+    ready, input = prepared(request.param())
+    return replace(ready, body=store_batch_constants(ready.body, input)), input
 
 
 @pytest.fixture
@@ -113,16 +149,18 @@ def prepared() -> Prepare:
     def export(module: nn.Module) -> tuple[Prepared, InputSpec]:
         torch.manual_seed(0)
         file = io.BytesIO()
-        torch.onnx.export(
-            module.eval(),
-            (torch.randn(2, 1, 8, 8),),
-            file,  # type: ignore[arg-type]  # torch takes any binary file
-            dynamo=False,
-            opset_version=17,
-            input_names=["x"],
-            output_names=["y"],
-            dynamic_axes={"x": {0: "batch"}, "y": {0: "batch"}},
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the tracer meets sizes of recurrent layers
+            torch.onnx.export(
+                module.eval(),
+                (torch.randn(2, 1, 8, 8),),
+                file,  # type: ignore[arg-type]  # torch takes any binary file
+                dynamo=False,
+                opset_version=17,
+                input_names=["x"],
+                output_names=["y"],
+                dynamic_axes={"x": {0: "batch"}, "y": {0: "batch"}},
+            )
         model: ModelProto = onnx.load_model_from_string(file.getvalue())
         input, output = read_signature(model)
         return prepare(model, input, output), input

@@ -53,7 +53,7 @@ def test_convolutions_come_in_whole_blocks(network: Network, goal: Goal, share: 
     importance = {item: float(order.random()) for group in sizes.groups for item in group.items}
     widths = plan_widths(sizes, target, importance)
     convolved = [group for group in sizes.groups if group.block == 4]
-    assert convolved
+    assert convolved or not any(node.op_type == "Conv" for node in prepared.body.graph.node)
     assert any(widths[group.keys] < len(group.items) for group in sizes.groups)
     for group in convolved:
         width = widths[group.keys]
