@@ -13,6 +13,7 @@ from onnx import ModelProto, numpy_helper
 from cake_onnx.graph.channels import Channels, Sizes, follow_channels, narrow
 from cake_onnx.graph.prepare import Prepared
 from cake_onnx.graph.runtime import draw_inputs, open_session
+from cake_onnx.graph.signature import read_signature
 from cake_onnx.graph.specs import InputSpec
 from cake_onnx.graph.tensors import copy_model
 
@@ -105,12 +106,36 @@ def test_an_unknown_operator_keeps_what_it_touches(parse: Callable[..., ModelPro
         w2=draw(6, 3),
         axis=np.array(1, dtype=np.int64),
     )
-    from cake_onnx.graph.signature import read_signature
-
     input, _ = read_signature(model)
     channels = follow_channels(model, input)
     assert channels.droppable() == ()
     assert "CumSum" in str(channels.reason())
+
+
+def test_channels_pass_what_normalises_each_alone(parse: Callable[..., ModelProto], draw: Any) -> None:
+    model = parse(
+        """g (float[B, 1, 4, 4] x) => (float[B, 3] y) {
+             h = Conv(x, k)
+             n = MeanVarianceNormalization<axes = [2, 3]>(h)
+             r = Relu(n)
+             p = GlobalAveragePool(r)
+             f = Flatten(p)
+             y = MatMul(f, w)
+        }""",
+        k=draw(6, 1, 3, 3),
+        w=draw(6, 3),
+    )
+    input, _ = read_signature(model)
+    channels = follow_channels(model, input)
+    assert len(channels.droppable()) == 6
+    # A channel of zeros has no variance, so here it is what reads the channels that gets the zeros.
+    unread = draw(6, 3)
+    unread[::2] = 0
+    silent = copy_model(model)
+    silent.graph.initializer[1].CopyFrom(numpy_helper.from_array(unread, "w"))
+    smaller = narrow(channels, list(channels.droppable()[::2]))
+    assert {tuple(tensor.dims) for tensor in smaller.graph.initializer} == {(3, 1, 3, 3), (3, 3)}
+    np.testing.assert_allclose(run(smaller, input, 2), run(silent, input, 2), rtol=1e-4, atol=1e-5)
 
 
 def test_many_cuts_leave_a_valid_graph(network: Network) -> None:
