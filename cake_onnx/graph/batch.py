@@ -8,7 +8,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from cake_onnx.errors import RunFailedError
-from cake_onnx.graph.batch_constants import store_constants
+from cake_onnx.graph.batch_constants import spread, store_constants
 from cake_onnx.graph.batch_position import follow_batch
 from cake_onnx.graph.runtime import as_declared, draw_inputs, open_session, run_all
 from cake_onnx.graph.specs import InputSpec
@@ -121,25 +121,7 @@ def _spread_stored(model: ModelProto, node: NodeProto, wiring: Wiring, places: d
         if value is None or value.ndim <= place or value.shape[place] != 1:
             continue
         base = f"{node.output[0]}_spread_{position}"
-        ones = [np.ones(count, dtype=np.int64) for count in (place, value.ndim - place - 1)]
-        stored = {"axis": np.array([place]), "front": ones[0], "back": ones[1]}
-        model.graph.initializer.extend(
-            numpy_helper.from_array(array.astype(np.int64), f"{base}_{key}") for key, array in stored.items()
-        )
-        steps = [
-            helper.make_node("Shape", [computed], [f"{base}_shape"], name=f"{base}_shape"),
-            helper.make_node(
-                "Gather", [f"{base}_shape", f"{base}_axis"], [f"{base}_size"], name=f"{base}_size"
-            ),
-            helper.make_node(
-                "Concat",
-                [f"{base}_front", f"{base}_size", f"{base}_back"],
-                [f"{base}_target"],
-                axis=0,
-                name=f"{base}_target",
-            ),
-            helper.make_node("Expand", [name, f"{base}_target"], [base], name=base),
-        ]
+        steps = spread(model, base, name, place, value.ndim, computed, place)
         for step in reversed(steps):
             model.graph.node.insert(index, step)
         index += len(steps)

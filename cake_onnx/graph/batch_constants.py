@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
-from cake_onnx.graph.runtime import as_declared, draw_inputs, open_session, run_all
+from cake_onnx.graph.intermediates import inner_values
+from cake_onnx.graph.runtime import draw_inputs
 from cake_onnx.graph.shapes import drop_dead_nodes
 from cake_onnx.graph.specs import InputSpec
 from cake_onnx.graph.tensors import copy_model, opset_of
@@ -33,19 +32,19 @@ def store_batch_constants(model: ModelProto, input: InputSpec) -> ModelProto:
         input: What the input takes.
 
     Raises:
-        UnsupportedTeacherError: onnxruntime does not load it.
-        RunFailedError: onnxruntime does not run it at several samples at once.
+        UnsupportedTeacherError: onnxruntime does not run it at several samples at once.
     """
     names = _candidates(model) if (opset_of(model) or 0) >= _EXPAND else []
     if not names:
         return model
-    result = copy_model(model)
+    result, wiring = copy_model(model), Wiring(model.graph)
     for name, (axis, row) in _rows(model, names, input).items():
         if not row.any():
             _leave_out(result, name)
-        if _is_spread(model, name, row):
+        if _is_spread(wiring, name, row):
             continue
-        nodes = _spread(result, name, axis, row, model.graph.input[0].name)
+        result.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(row), f"{name}_row"))
+        nodes = spread(result, name, f"{name}_row", axis, row.ndim, model.graph.input[0].name, 0)
         place = _set_aside(result, name)
         for node in reversed(nodes):
             result.graph.node.insert(place, node)
@@ -58,13 +57,13 @@ def store_constants(model: ModelProto, input: InputSpec) -> ModelProto:
     Initial states of zeros are left out, so that a layer may start more than one sample.
 
     Raises:
-        UnsupportedTeacherError: onnxruntime does not load it.
-        RunFailedError: onnxruntime does not run it.
+        UnsupportedTeacherError: onnxruntime does not run it.
     """
     names, result = _candidates(model), copy_model(model)
-    (values,) = _runs(model, names, input, (1,)) if names else ([],)
-    for name, value in zip(names, values, strict=True):
-        if isinstance(value, np.ndarray) and value.dtype == np.float32:
+    values = inner_values(model, input, draw_inputs(input, 1, seed=0)) if names else {}
+    for name in names:
+        value = values.get(name)
+        if value is not None and value.dtype == np.float32:
             if not value.any():
                 _leave_out(result, name)
             _set_aside(result, name)
@@ -92,10 +91,11 @@ def _rows(
     model: ModelProto, names: list[str], input: InputSpec
 ) -> dict[str, tuple[int, npt.NDArray[np.float32]]]:
     """Axis of the batch and values for one sample, of those float tensors that have them."""
-    runs = _runs(model, names, input, _BATCHES)
+    small, large = (inner_values(model, input, draw_inputs(input, batch, seed=0)) for batch in _BATCHES)
     found = {}
-    for name, first, second in zip(names, *runs, strict=True):
-        if not isinstance(first, np.ndarray) or first.dtype != np.float32 or first.ndim != second.ndim:
+    for name in (name for name in names if name in small):
+        first, second = small[name], large[name]
+        if first.dtype != np.float32 or first.ndim != second.ndim:
             continue
         moving = [
             axis
@@ -109,22 +109,11 @@ def _rows(
     return found
 
 
-def _is_spread(model: ModelProto, name: str, row: npt.NDArray[np.float32]) -> bool:
+def _is_spread(wiring: Wiring, name: str, row: npt.NDArray[np.float32]) -> bool:
     """Whether a stored row is spread already."""
-    wiring = Wiring(model.graph)
     maker = wiring.maker[name]
     value = wiring.constant(maker.input[0]) if maker.op_type == "Expand" else None
     return value is not None and value.shape == row.shape
-
-
-def _runs(model: ModelProto, names: list[str], input: InputSpec, batches: tuple[int, ...]) -> list[list[Any]]:
-    """Values of tensors for batches of these sizes."""
-    shown = copy_model(model)
-    del shown.graph.output[:]
-    shown.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
-    session = open_session(shown.SerializeToString(), threads=1)
-    fed = [as_declared(draw_inputs(input, batch, seed=0), input) for batch in batches]
-    return [run_all(session, names, {input.name: x}) for x in fed]
 
 
 def _set_aside(model: ModelProto, name: str) -> int:
@@ -142,19 +131,29 @@ def _leave_out(model: ModelProto, name: str) -> None:
                 node.input[place] = ""
 
 
-def _spread(
-    model: ModelProto, name: str, axis: int, row: npt.NDArray[np.float32], input: str
+def spread(
+    model: ModelProto, name: str, stored: str, axis: int, rank: int, source: str, along: int
 ) -> list[NodeProto]:
-    """Nodes that give every sample a stored row."""
-    sizes = [np.ones(count, dtype=np.int64) for count in (axis, row.ndim - axis - 1)]
-    stored = {"row": row, "zero": np.zeros(1, dtype=np.int64), "front": sizes[0], "back": sizes[1]}
+    """Nodes that repeat a stored tensor for every sample; what they read beside it is stored in the model.
+
+    Args:
+        model: Takes the stored numbers.
+        name: Of what comes out.
+        stored: Tensor that is repeated.
+        axis: Its axis of size 1 that the samples shall lie along.
+        rank: How many axes it has.
+        source: Tensor that holds the samples.
+        along: Its axis that they lie along.
+    """
+    numbers = {"axis": [along], "front": [1] * axis, "back": [1] * (rank - axis - 1)}
     model.graph.initializer.extend(
-        numpy_helper.from_array(np.ascontiguousarray(value), f"{name}_{key}") for key, value in stored.items()
+        numpy_helper.from_array(np.array(value, dtype=np.int64), f"{name}_{key}")
+        for key, value in numbers.items()
     )
-    shape, batch, target = (f"{name}_{part}" for part in ("shape", "batch", "sizes"))
+    shape, size, target = (f"{name}_{part}" for part in ("shape", "size", "target"))
     return [
-        helper.make_node("Shape", [input], [shape], name=shape),
-        helper.make_node("Gather", [shape, f"{name}_zero"], [batch], name=batch, axis=0),
-        helper.make_node("Concat", [f"{name}_front", batch, f"{name}_back"], [target], name=target, axis=0),
-        helper.make_node("Expand", [f"{name}_row", target], [name], name=name),
+        helper.make_node("Shape", [source], [shape], name=shape),
+        helper.make_node("Gather", [shape, f"{name}_axis"], [size], name=size, axis=0),
+        helper.make_node("Concat", [f"{name}_front", size, f"{name}_back"], [target], name=target, axis=0),
+        helper.make_node("Expand", [stored, target], [name], name=name),
     ]

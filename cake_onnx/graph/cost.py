@@ -16,7 +16,7 @@ from cake_onnx.graph.intermediates import inner_values
 from cake_onnx.graph.prepare import Prepared
 from cake_onnx.graph.runtime import draw_inputs
 from cake_onnx.graph.specs import InputSpec
-from cake_onnx.graph.wiring import attribute
+from cake_onnx.graph.wiring import RECURRENT, attribute
 
 Shapes = dict[str, tuple[int, ...]]
 Rule = Callable[[NodeProto, Sequence[tuple[int, ...]], tuple[int, ...]], int]
@@ -168,7 +168,7 @@ _RULES: dict[str, Rule] = {
     "ConvTranspose": _transposed,
     **dict.fromkeys(("Gemm", "MatMul", "MatMulInteger", "FusedMatMul", "QLinearMatMul", "QGemm"), _product),
     **dict.fromkeys(("FusedGemm", "GemmFastGelu", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"), _product),
-    **dict.fromkeys(("LSTM", "GRU", "RNN"), _recurrent),
+    **dict.fromkeys(RECURRENT, _recurrent),
     **dict.fromkeys(("Attention", "MultiHeadAttention"), _attention),
     "LinearClassifier": lambda node, inputs, output: _numbers(attribute(node, "coefficients", [])),
     "Einsum": _einsum,

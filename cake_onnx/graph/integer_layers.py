@@ -83,19 +83,14 @@ class _Writer:
         name = f"{node.output[0]}_float_{place}"
         stored = self.wiring.constant(whole)
         if stored is not None:
-            factor, shift = self.along(scale, stored.ndim, axis), self.along(zero, stored.ndim, axis)
+            factor, shift = (_along(self.number(each), stored.ndim, axis) for each in (scale, zero))
             return self.store(name, (stored.astype(np.float32) - shift) * factor)
-        self.nodes.append(helper.make_node("DequantizeLinear", [whole, scale, zero], [name], name=name))
-        return name
+        return self.restored(name, whole, scale, zero)
 
-    def along(self, name: str, rank: int, axis: int) -> Array:
-        """A stored scale or zero point, shaped to run along one axis; 0 where there is none."""
-        value = self.number(name)
-        if value.size == 1:
-            return value.reshape(())
-        shape = [1] * rank
-        shape[axis] = value.size
-        return value.reshape(shape)
+    def restored(self, name: str, whole: str, *rounding: str) -> str:
+        """Write the floats that whole numbers stand for, under a name, and tell it."""
+        self.nodes.append(helper.make_node("DequantizeLinear", [whole, *rounding], [name], name=name))
+        return name
 
     def number(self, name: str) -> Array:
         """The value of a stored tensor as floats; 0 for one that is left out.
@@ -122,6 +117,15 @@ class _Writer:
         self.nodes.append(rounded)
         self.rounded[node.output[0]] = rounding
         return True
+
+
+def _along(value: Array, rank: int, axis: int) -> Array:
+    """A scale or a zero point, shaped to run along one axis."""
+    if value.size == 1:
+        return value.reshape(())
+    shape = [1] * rank
+    shape[axis] = value.size
+    return value.reshape(shape)
 
 
 _NOT_OF_FLOATS = ("channels_last", "opset")
@@ -186,9 +190,8 @@ def _moving(writer: _Writer, node: NodeProto) -> bool:
     rounding = writer.rounded.get(node.input[0])
     if rounding is None or len(node.output) > 1:
         return False
-    name = f"{node.output[0]}_float_0"
-    writer.nodes.append(helper.make_node("DequantizeLinear", [node.input[0], *rounding], [name], name=name))
-    return writer.layer(node, node.op_type, [name, *node.input[1:]], *rounding)
+    x = writer.restored(f"{node.output[0]}_float_0", node.input[0], *rounding)
+    return writer.layer(node, node.op_type, [x, *node.input[1:]], *rounding)
 
 
 def _integer(writer: _Writer, node: NodeProto) -> bool:
@@ -232,9 +235,7 @@ def _before_rounding(writer: _Writer, node: NodeProto, index: int) -> tuple[str,
     step = writer.wiring.constant(maker.input[1]) if maker is not None and len(maker.input) > 1 else None
     if maker is None or maker.op_type != "QuantizeLinear" or step is None or step.size != 1:
         return None
-    name = f"{node.output[0]}_float_{index}"
-    rounded = [node.input[index], *maker.input[1:]]
-    writer.nodes.append(helper.make_node("DequantizeLinear", rounded, [name], name=name))
+    name = writer.restored(f"{node.output[0]}_float_{index}", node.input[index], *maker.input[1:])
     return name, float(step.reshape(-1)[0])
 
 
@@ -260,13 +261,10 @@ def _weight(writer: _Writer, node: NodeProto, index: int, factor: Array) -> Arra
     if value is None or not writer.is_stored(zero):
         return None
     made = 0 if node.op_type == "ConvInteger" else -1
-    if factor.size > 1:
-        if factor.size != value.shape[made] or (made == -1 and index == 0):
-            return None
-        shape = [1] * value.ndim
-        shape[made] = factor.size
-        factor = factor.reshape(shape)
-    return np.asarray((value.astype(np.float32) - writer.along(zero, value.ndim, made)) * factor)
+    if factor.size > 1 and (factor.size != value.shape[made] or (made == -1 and index == 0)):
+        return None
+    shift, scale = (_along(each, value.ndim, made) for each in (writer.number(zero), factor))
+    return np.asarray((value.astype(np.float32) - shift) * scale)
 
 
 _WRITERS: dict[str, _Write] = {
