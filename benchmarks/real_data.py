@@ -28,6 +28,8 @@ def real_data(entry: dict[str, Any], folder: Path, shape: tuple[int, ...]) -> tu
         return points.astype(np.float32), labels.astype(np.int64)
     with np.load(folder / f"{dataset}_test.npz") as archive:
         images, labels = archive["x"].astype(np.float32), archive["y"].astype(np.int64)
+    if entry["input_scaling"]["kind"] == "raw":
+        return images.reshape(-1, *shape), labels
     return _scaled(images.transpose(0, 3, 1, 2), entry["input_scaling"], shape), labels
 
 

@@ -50,7 +50,7 @@ STUDENTS = ("auto", "like-teacher", "mlp", "cnn", "resnet", "vit")
 STUDENT_GROUP = "cake_onnx.students"
 """Entry points under which packages offer families."""
 #: Priors known by name; others are functions.
-PRIORS = ("auto", "image", "gaussian", "uniform", "tabular")
+PRIORS = ("auto", "image", "series", "gaussian", "uniform", "tabular")
 Budget = Literal["small", "medium", "large"]
 
 #: Rounds of each budget; for `paper` the number of sets, `large` being the published one.
@@ -125,7 +125,7 @@ class Config(BaseModel):
     )
     prior: Annotated[str, AfterValidator(_prior)] = Field(
         "auto",
-        description="Where samples start: auto (by the input), image, gaussian, uniform, tabular or "
+        description="Where samples start: auto (by input), image, series, gaussian, uniform, tabular or "
         "module:factory.",
     )
     eval: Path | None = Field(

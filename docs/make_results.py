@@ -42,7 +42,10 @@ def page() -> str:
         picture = f"![accuracy against passes; hollow: earlier defaults](pictures/{dataset}.svg)\n"
         parts.append(section(name, picture, result_tables.every(these)))
     rest = [line for line in defaults if not line["row"].startswith(("fmnist", "mnist", "cifar10"))]
+    series = [line for line in rest if line["row"].startswith(_SERIES_SETS)]
+    rest = [line for line in rest if line not in series]
     parts.append(section("Tables and points", _TABLES, result_tables.every(rest)))
+    parts.append(section("Series", _SERIES, result_tables.every(series)))
     parts.append(section("Real data as a ceiling", _CEILING, result_tables.ceilings(rest)))
     recent = choice_tables.BASES[: choice_tables.RECENT]
     parts.append(section("Ablation", _ABLATION, choice_tables.ablation(lines, recent)))
@@ -157,6 +160,14 @@ channels go, in [tried.md](tried.md)).
 """
 _TABLES = """\
 In low dimensions noise is hard to beat.
+"""
+_SERIES_SETS = ("gunpoint", "italypower", "arrowhead", "osuleaf", "vowels")
+_SERIES = """\
+Convolutions over time, GRUs and dense layers taught on sets of the UCR and UEA archives
+(`benchmarks/series_teachers.py`), whose input range nobody tells
+(`benchmarks/fidelity/run.py --plan benchmarks/fidelity/series.plan`); on rows of a table is what such
+teachers got before samples were drawn as series. Percent of all test series, of which there are 150 of
+gunpoint, 175 of arrowhead, 242 of osuleaf, 370 of vowels and 1,029 of italypower.
 """
 _CEILING = """\
 The same student, taught for as many passes on the first half of the real samples (arm `real`); accuracy on

@@ -10,8 +10,9 @@ Line = Mapping[str, str]
 Table = list[tuple[str, ...]]
 ARMS = {
     "rounds": "ours",
-    "images": "no diffusion: procedural images and teacher labels",
+    "images": "no diffusion: drawn samples and teacher labels",
     "noise": "uniform noise and teacher labels",
+    "tabular": "ours, on rows of a table",
     "cake": "CAKE",
     "lake": "LAKE",
 }

@@ -24,7 +24,7 @@ def valid_values(draw: st.DrawFn) -> dict[str, Any]:
         "student": st.sampled_from(["auto", "mlp", "cnn", "resnet", "vit"]),
         "compression": st.floats(1, 10_000),
         "budget": st.sampled_from(["small", "medium", "large"]),
-        "prior": st.sampled_from(["auto", "image", "gaussian", "uniform", "tabular", "mine:prior"]),
+        "prior": st.sampled_from(["auto", "image", "series", "gaussian", "uniform", "tabular", "mine:prior"]),
         "eval": st.text("abz ./é\"'\\", min_size=1).map(Path),
         "min_agreement": st.floats(0, 1),
         "device": st.sampled_from(["auto", "cpu", "cuda", "cuda:11"]),

@@ -17,7 +17,7 @@ from cake_onnx.methods.paper import train_as_published
 from cake_onnx.methods.rounds import train_in_rounds
 from cake_onnx.methods.settings import RoundSettings
 from cake_onnx.methods.training import Lesson, Training
-from cake_onnx.priors import Prior, UniformPrior
+from cake_onnx.priors import Prior, TabularPrior, UniformPrior
 from cake_onnx.priors.image import GREY_KINDS, ImagePrior, Kind
 from cake_onnx.progress import Report
 from cake_onnx.teacher import Teacher
@@ -63,6 +63,11 @@ def noise(teacher: Teacher, lesson: Lesson, total: int, changes: Sequence[str], 
     return images(teacher, replace(lesson, prior=UniformPrior(teacher.input)), total, changes, report)
 
 
+def tabular(teacher: Teacher, lesson: Lesson, total: int, changes: Sequence[str], report: Report) -> Training:
+    """The method, on rows of a table whatever the input is."""
+    return rounds(teacher, replace(lesson, prior=TabularPrior(teacher.input)), total, changes, report)
+
+
 def without(
     kind: Kind, teacher: Teacher, lesson: Lesson, total: int, changes: Sequence[str], report: Report
 ) -> Training:
@@ -105,6 +110,6 @@ def _published(lesson: Lesson, total: int, report: Report, langevin: bool) -> Tr
     return train_as_published(lesson, replace(one, sets=sets, langevin=langevin), report)
 
 
-ARMS: dict[str, Arm] = {arm.__name__: arm for arm in (rounds, images, noise, cake, lake)}
+ARMS: dict[str, Arm] = {arm.__name__: arm for arm in (rounds, images, noise, tabular, cake, lake)}
 ARMS[REAL] = images
 ARMS |= {f"no-{kind.__name__.removeprefix('draw_')}": partial(without, kind) for kind in GREY_KINDS}

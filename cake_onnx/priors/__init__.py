@@ -5,6 +5,7 @@ from cake_onnx.priors.choose import build_prior, looks_like_flattened_image
 from cake_onnx.priors.image import GROUNDS, ImagePrior
 from cake_onnx.priors.outside import OutsidePrior
 from cake_onnx.priors.scale import ScaleProbe, probe_scale
+from cake_onnx.priors.series import SeriesPrior
 from cake_onnx.priors.vector import GaussianPrior, TabularPrior, UniformPrior
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "OutsidePrior",
     "Prior",
     "ScaleProbe",
+    "SeriesPrior",
     "TabularPrior",
     "UniformPrior",
     "ValueRange",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cake_onnx.errors import UsageError
@@ -12,10 +13,15 @@ from cake_onnx.graph.specs import InputSpec
 from cake_onnx.priors.base import Prior, ValueRange
 from cake_onnx.priors.image import ImagePrior
 from cake_onnx.priors.outside import OutsidePrior
+from cake_onnx.priors.series import SeriesPrior
 from cake_onnx.priors.vector import GaussianPrior, TabularPrior, UniformPrior
 
 #: Lag-one correlation of the teacher's sensitivity map from which a flat input is taken for a picture.
 IMAGE_CORRELATION = 0.35
+SHORTEST_SERIES = 8
+"""Values along its longer axis from which an input of two axes is taken for a series."""
+SHORTEST_FLAT_SERIES = 32
+"""Values from which one of a single axis may be: among fewer, neighbours are alike by chance too often."""
 _NAMED = "it was named by --prior"
 
 
@@ -23,15 +29,15 @@ def build_prior(choice: str, spec: InputSpec, teacher: nn.Module) -> tuple[Prior
     """Build the prior a user named, or the one the teacher suggests.
 
     Args:
-        choice: `auto`, `image`, `gaussian`, `uniform`, `tabular` or `package.module:factory`.
+        choice: `auto`, `image`, `series`, `gaussian`, `uniform`, `tabular` or `package.module:factory`.
         spec: The teacher's input.
-        teacher: `(B, *shape)` to `(B, K)`; asked only for `auto` on flat inputs.
+        teacher: `(B, *shape)` to `(B, K)`; asked only where a flat input may be a picture or has two axes.
 
     Returns:
         The prior and why it was taken, for people.
 
     Raises:
-        UsageError: `image` was named for an input that cannot be an image, or a factory builds no prior.
+        UsageError: An input cannot be what was named, `image` or `series`, or a factory builds no prior.
     """
     if choice == "auto":
         return _choose(spec, teacher)
@@ -44,6 +50,8 @@ def build_prior(choice: str, spec: InputSpec, teacher: nn.Module) -> tuple[Prior
                 "use `--prior tabular` or leave `--prior auto`",
             )
         return ImagePrior(spec, shape), _NAMED
+    if choice == "series":
+        return SeriesPrior(spec, _time_axis(spec, teacher)), _NAMED
     if ":" in choice:
         return OutsidePrior(choice, spec), "it is what a function of yours builds"
     kinds: dict[str, Callable[[InputSpec], Prior]] = {
@@ -63,7 +71,44 @@ def _choose(spec: InputSpec, teacher: nn.Module) -> tuple[Prior, str]:
         return ImagePrior(
             spec, square
         ), f"the teacher is as sensitive to a value as to its neighbours in {height}x{width}"
+    if len(spec.shape) == 2 and max(spec.shape) >= SHORTEST_SERIES:
+        axis = _time_axis(spec, teacher)
+        length, channels = spec.shape[axis], spec.shape[1 - axis]
+        said = "1 channel" if channels == 1 else f"{channels} channels"
+        return SeriesPrior(spec, axis), f"the input has two axes: {length} times of {said}"
+    if len(spec.shape) == 1 and spec.shape[0] >= SHORTEST_FLAT_SERIES and _goes_on(teacher, spec):
+        return SeriesPrior(spec, 0), "the teacher is as sensitive to a value as to its neighbours"
     return TabularPrior(spec), "the input is a vector without visible geometry"
+
+
+def _time_axis(spec: InputSpec, teacher: nn.Module) -> int:
+    """Which axis of a flat input is time: along it neighbours change an answer alike, across it they do not.
+
+    Raises:
+        UsageError: The input cannot be a series.
+    """
+    if spec.layout != "flat" or len(spec.shape) > 2 or max(spec.shape) < 2:
+        raise UsageError(
+            "an input of one axis or two for `--prior series`, times alone or times and channels",
+            f"{spec.name} of shape {list(spec.shape)}",
+            "leave `--prior auto`",
+        )
+    if min(spec.shape) == 1 or len(spec.shape) == 1:
+        return spec.shape.index(max(spec.shape))
+    slopes = _sensitivity(teacher, spec)
+    alike = [
+        _alignment(slopes.narrow(axis, 1, n - 1), slopes.narrow(axis, 0, n - 1))
+        for axis, n in ((1, spec.shape[0]), (2, spec.shape[1]))
+    ]
+    return alike.index(max(alike))
+
+
+def _goes_on(teacher: nn.Module, spec: InputSpec) -> bool:
+    """Whether neighbours in an input of one axis matter alike, and change an answer alike."""
+    slopes = _sensitivity(teacher, spec)
+    saliency = slopes.abs().mean(0)
+    alike = _alignment(slopes[:, 1:], slopes[:, :-1])
+    return min(_correlation(saliency[1:], saliency[:-1]), alike) > IMAGE_CORRELATION
 
 
 def looks_like_flattened_image(
@@ -73,7 +118,8 @@ def looks_like_flattened_image(
 
     The mean absolute gradient of the winning logit is a map over the inputs. In a picture neighbouring
     pixels matter alike, so the map correlates with itself moved by one, down and across; the columns of a
-    table have no such order.
+    table have no such order. A series that is cut into rows has one across alone: half a row away lies what
+    is nearer than what is below, where in a picture it is further.
 
     Args:
         teacher: `(B, *shape)` to `(B, K)`.
@@ -81,17 +127,27 @@ def looks_like_flattened_image(
         image_shape: `(channels, height, width)` to try.
 
     Returns:
-        True if both correlations pass `IMAGE_CORRELATION`.
+        True if both correlations pass `IMAGE_CORRELATION`, and that half a row away is less than that below.
     """
-    generator = torch.Generator().manual_seed(0)
-    x = ValueRange.of(spec).from_unit(torch.rand(128, *spec.shape, generator=generator)).requires_grad_()
+    saliency = _sensitivity(teacher, spec).abs().mean(0).view(image_shape).mean(0)
+    across, below = saliency[:, 1:], saliency[1:]
+    if min(_correlation(across, saliency[:, :-1]), _correlation(below, saliency[:-1])) <= IMAGE_CORRELATION:
+        return False
+    in_line, half = saliency.flatten(), image_shape[2] // 2
+    return _correlation(below, saliency[:-1]) > _correlation(in_line[half:], in_line[:-half])
+
+
+def _sensitivity(teacher: nn.Module, spec: InputSpec) -> Tensor:
+    """Gradient of the winning logit at uniform noise, in units of the range, `(128, *shape)`."""
+    bounds, generator = ValueRange.of(spec), torch.Generator().manual_seed(0)
+    x = bounds.from_unit(torch.rand(128, *spec.shape, generator=generator)).requires_grad_()
     (gradient,) = torch.autograd.grad(teacher(x).max(1).values.sum(), x)
-    scaled = gradient.abs() * ValueRange.of(spec).span
-    saliency = scaled.mean(0).view(image_shape).mean(0)
-    return (
-        min(_correlation(saliency[1:], saliency[:-1]), _correlation(saliency[:, 1:], saliency[:, :-1]))
-        > IMAGE_CORRELATION
-    )
+    return gradient * bounds.span
+
+
+def _alignment(a: Tensor, b: Tensor) -> float:
+    """Cosine of the angle between two tensors; 0 where one of them is 0."""
+    return float(F.cosine_similarity(a.flatten(), b.flatten(), dim=0))
 
 
 def _correlation(a: Tensor, b: Tensor) -> float:

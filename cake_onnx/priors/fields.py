@@ -1,4 +1,4 @@
-"""What drawn pictures are made of: uniform numbers, places, coordinates, and smooth noise."""
+"""What drawn pictures and series are made of: uniform numbers, places, coordinates, and smooth noise."""
 
 from __future__ import annotations
 
@@ -35,27 +35,33 @@ def turned(size: tuple[int, int], centre: Tensor, angle: Tensor) -> tuple[Tensor
 
 def octaves(
     n: int,
-    size: tuple[int, int],
+    size: tuple[int, ...],
     generator: torch.Generator,
     coarsest: int = 2,
     falloff: tuple[float, float] = (0.3, 1.0),
 ) -> Tensor:
-    """Sum of upsampled noise at sides doubling up to the picture's, `(n, H, W)`, mean 0 and spread 1.
+    """Sum of upsampled noise at sides doubling up to the field's, `(n, *size)`, mean 0 and spread 1.
 
     Args:
         n: Fields.
-        size: Height and width.
+        size: Height and width of a picture, or the length of a series alone.
         generator: Of everything.
         coarsest: Side of the first noise.
         falloff: Least and most of what each octave has of the strength of the one before.
     """
-    each = uniform(n, *falloff, generator)[:, None]
+    alone, mode = [1] * len(size), "bilinear" if len(size) == 2 else "linear"
+    each = uniform(n, *falloff, generator).view(n, 1, *alone)
     field = torch.zeros(n, 1, *size)
-    side, weight = coarsest, torch.ones(n, 1, 1, 1)
+    side, weight = coarsest, torch.ones(n, 1, *alone)
     while side <= max(size):
-        noise = torch.randn(n, 1, side, side, generator=generator)
-        field = field + weight * F.interpolate(noise, size=size, mode="bilinear", align_corners=False)
+        noise = torch.randn(n, 1, *[side] * len(size), generator=generator)
+        field = field + weight * F.interpolate(noise, size=size, mode=mode, align_corners=False)
         side, weight = side * 2, weight * each
-    field = field[:, 0]
-    centred = field - field.mean((1, 2), keepdim=True)
-    return centred / centred.square().mean((1, 2), keepdim=True).sqrt().clamp_min(1e-6)
+    return standardised(field[:, 0], len(size))
+
+
+def standardised(field: Tensor, axes: int) -> Tensor:
+    """`field` with mean 0 and spread 1 over its last `axes`; what is the same everywhere becomes 0."""
+    over = tuple(range(-axes, 0))
+    centred = field - field.mean(over, keepdim=True)
+    return centred / centred.square().mean(over, keepdim=True).sqrt().clamp_min(1e-6)

@@ -6,7 +6,7 @@ from torch import nn
 
 from cake_onnx.errors import UsageError
 from cake_onnx.graph.specs import Bounds, InputSpec, Layout
-from cake_onnx.priors import ImagePrior, build_prior, looks_like_flattened_image
+from cake_onnx.priors import ImagePrior, SeriesPrior, build_prior, looks_like_flattened_image
 
 SIDE = 12
 
@@ -82,9 +82,80 @@ def test_auto_takes_the_layout_for_an_answer(shape: tuple[int, ...], layout: Lay
     assert layout in why
 
 
-@pytest.mark.parametrize("features", [2, 4, 25, 30, 145])
-def test_auto_does_not_ask_where_no_square_is_possible(features: int) -> None:
+@pytest.mark.parametrize("features", [2, 4, 25, 30, 31])
+def test_auto_does_not_ask_where_there_are_too_few_values(features: int) -> None:
     assert build_prior("auto", spec((features,)), Never())[0].name == "tabular"
+
+
+def waves(length: int) -> torch.Tensor:
+    """Five templates along time, each smooth."""
+    time = torch.linspace(0, 1, length)
+    return torch.stack([torch.exp(-((time - middle) ** 2) / 0.02) for middle in (0.1, 0.3, 0.5, 0.7, 0.9)])
+
+
+class Along(nn.Module):
+    """A teacher whose answers sum smooth templates along one of two axes, over the other with any signs."""
+
+    def __init__(self, axis: int, length: int, channels: int) -> None:
+        super().__init__()
+        self.axis, self.templates = axis, waves(length)
+        self.signs = torch.randn(5, channels, generator=torch.Generator().manual_seed(0))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        channels_first = x if self.axis == 1 else x.mT
+        return torch.einsum("bct,kt,kc->bk", channels_first, self.templates, self.signs)
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((20, 30), 1), ((30, 20), 0), ((20, 30), 0), ((30, 20), 1)])
+def test_time_is_the_axis_along_which_neighbours_change_an_answer_alike(
+    shape: tuple[int, int], axis: int
+) -> None:
+    teacher = Along(axis, shape[axis], shape[1 - axis])
+    prior, why = build_prior("auto", spec(shape), teacher)
+    assert isinstance(prior, SeriesPrior)
+    assert prior.axis == axis
+    assert f"{shape[axis]} times of {shape[1 - axis]} channels" in why
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((1, 30), 1), ((30, 1), 0)])
+def test_of_one_channel_the_longer_axis_is_time_whatever_the_teacher(
+    shape: tuple[int, int], axis: int
+) -> None:
+    prior, why = build_prior("auto", spec(shape), Never())
+    assert isinstance(prior, SeriesPrior)
+    assert prior.axis == axis
+    assert "1 channel" in why
+
+
+def test_a_few_times_are_no_series() -> None:
+    assert build_prior("auto", spec((7, 2)), Never())[0].name == "tabular"
+
+
+def test_a_flat_series_is_seen_by_its_neighbours() -> None:
+    smooth = waves(60)
+    mixed = smooth[:, torch.randperm(60, generator=torch.Generator().manual_seed(0))]
+    prior, why = build_prior("auto", spec((60,)), linear(smooth))
+    assert prior.name == "series"
+    assert "neighbours" in why
+    assert build_prior("auto", spec((60,)), linear(mixed))[0].name == "tabular"
+
+
+@pytest.mark.parametrize("shape", [(144,), (1, 144)])
+def test_a_smooth_series_of_a_square_length_is_no_picture(shape: tuple[int, ...]) -> None:
+    teacher = nn.Sequential(nn.Flatten(), linear(waves(144)))
+    assert build_prior("auto", spec(shape), teacher)[0].name == "series"
+
+
+@pytest.mark.parametrize(("shape", "layout"), [((3, 8, 9), "NCHW"), ((2, 3, 4), "flat"), ((1,), "flat")])
+def test_series_named_for_what_has_no_time_is_refused(shape: tuple[int, ...], layout: Layout) -> None:
+    with pytest.raises(UsageError, match=r"for `--prior series`.*features of shape .*--prior auto"):
+        build_prior("series", spec(shape, layout), Never())
+
+
+def test_series_can_be_named_for_values_of_one_axis() -> None:
+    prior, why = build_prior("series", spec((12,)), Never())
+    assert prior.draw(2, torch.Generator()).shape == (2, 12)
+    assert "--prior" in why
 
 
 @pytest.mark.parametrize("name", ["gaussian", "uniform", "tabular", "image"])

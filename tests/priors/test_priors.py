@@ -13,9 +13,18 @@ from torch import Tensor
 
 from cake_onnx.graph.specs import Bounds, InputSpec, Layout
 from cake_onnx.losses import total_variation
-from cake_onnx.priors import GaussianPrior, ImagePrior, Prior, TabularPrior, UniformPrior, ValueRange
+from cake_onnx.priors import (
+    GaussianPrior,
+    ImagePrior,
+    Prior,
+    SeriesPrior,
+    TabularPrior,
+    UniformPrior,
+    ValueRange,
+)
 from cake_onnx.priors.drawing import draw_strokes
 from cake_onnx.priors.image import shift
+from cake_onnx.priors.series import KINDS, Kind
 
 PIXELS = Bounds((0.0,), (255.0,), "test", False)
 COLOURS = Bounds((-2.1, -2.0, -1.8), (2.2, 2.4, 2.6), "test", False)
@@ -49,6 +58,10 @@ PRIORS: dict[str, tuple[Prior, InputSpec]] = {
     "gaussian image": (GaussianPrior(s := spec((3, 6, 6), "NCHW", COLOURS)), s),
     "tabular": (TabularPrior(s := spec((9,), "flat")), s),
     "tabular, one feature": (TabularPrior(s := spec((1,), "flat")), s),
+    "series of one axis": (SeriesPrior(s := spec((40,), "flat"), 0), s),
+    "series, time last": (SeriesPrior(s := spec((3, 25), "flat", COLOURS), 1), s),
+    "series, time first": (SeriesPrior(s := spec((25, 2), "flat"), 0), s),
+    "series of two times": (SeriesPrior(s := spec((4, 2), "flat"), 1), s),
 }
 every_prior = pytest.mark.parametrize(("prior", "spec"), PRIORS.values(), ids=PRIORS)
 
@@ -213,6 +226,40 @@ def test_tables_reach_the_edges_and_have_correlated_columns() -> None:
     between = torch.corrcoef(rows.T).fill_diagonal_(0).abs().max().item()
     alone = UniformPrior(spec((6,), "flat")).draw(3000, new(0))
     assert between > 2 * torch.corrcoef(alone.T).fill_diagonal_(0).abs().max().item()
+
+
+def test_series_go_on_in_time_and_hold_the_same_signals_in_either_layout() -> None:
+    last = SeriesPrior(spec((3, 50), "flat"), 1).draw(40, new(0))
+    first = SeriesPrior(spec((50, 3), "flat"), 0).draw(40, new(0))
+    assert torch.equal(first, last.mT)
+    in_time, between = last.diff(dim=2).abs().mean(), last.diff(dim=1).abs().mean()
+    assert in_time < 0.5 * between
+
+
+def test_channels_of_a_series_are_of_one_cause_in_some_and_of_their_own_in_others() -> None:
+    both = SeriesPrior(spec((2, 60), "flat"), 1).draw(300, new(0))
+    alike = torch.stack([torch.corrcoef(sample)[0, 1].abs() for sample in both])
+    assert (alike > 0.95).float().mean() > 0.05
+    assert (alike < 0.3).float().mean() > 0.1
+
+
+@given(st.integers(0, 2**31))
+def test_a_series_is_moved_whole_in_time_and_its_ends_are_repeated(seed: int) -> None:
+    prior = SeriesPrior(spec((2, 40), "flat"), 1)
+    series = prior.draw(5, new(seed))
+    for before, after in zip(series, prior.augment(series, new(seed)), strict=True):
+        moved = [before[:, [min(max(i + by, 0), 39) for i in range(40)]] for by in range(-2, 3)]
+        assert any(torch.equal(after, candidate) for candidate in moved)
+
+
+@pytest.mark.parametrize("draw", KINDS)
+def test_every_kind_of_signal_has_mean_0_and_spread_1(draw: Kind) -> None:
+    signals = draw(200, 2, 64, new(0))
+    assert signals.mean(-1).abs().max() < 1e-3
+    spread = signals.square().mean(-1).sqrt()
+    # Where no event falls into a series it is plain.
+    assert bool(((spread - 1).abs().lt(1e-3) | spread.lt(1e-3)).all())
+    assert (spread > 0.5).float().mean() > 0.95
 
 
 @pytest.mark.parametrize(
