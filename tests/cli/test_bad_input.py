@@ -75,7 +75,7 @@ CASES = [
     ("compress good.onnx --mean 0.5 --std 0", 2, "greater than 0.*found `0`"),
     ("compress good.onnx --mean 1,2,3 --std 1,2,3", 2, "one number or 2 for --mean and --std; found 3"),
     ("compress good.onnx --mean 0 --std 1 --input-range 0,1", 2, "--mean and --input-range.*Give one"),
-    ("compress good.onnx --prior normal", 2, "'image', 'gaussian'.*found `normal`"),
+    ("compress good.onnx --prior normal", 2, "'image', 'series', 'gaussian'.*found `normal`"),
     ("compress good.onnx --prior image", 2, r"--prior image.*found .* shape \[2\]. Use `--prior tabular`"),
     ("compress good.onnx --min-agreement 97", 2, "less than or equal to 1.*found `97`.*0.97 or 97%"),
     ("compress good.onnx --min-agreement lots", 2, "a valid number.*found `lots`"),
