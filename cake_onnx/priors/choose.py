@@ -75,7 +75,7 @@ def _choose(spec: InputSpec, teacher: nn.Module) -> tuple[Prior, str]:
         axis = _time_axis(spec, teacher)
         length, channels = spec.shape[axis], spec.shape[1 - axis]
         said = "1 channel" if channels == 1 else f"{channels} channels"
-        return SeriesPrior(spec, axis), f"the input has two axes: {length} times of {said}"
+        return SeriesPrior(spec, axis), f"the input has two axes: {length} time steps of {said}"
     if len(spec.shape) == 1 and spec.shape[0] >= SHORTEST_FLAT_SERIES and _goes_on(teacher, spec):
         return SeriesPrior(spec, 0), "the teacher is as sensitive to a value as to its neighbours"
     return TabularPrior(spec), "the input is a vector without visible geometry"
@@ -89,7 +89,7 @@ def _time_axis(spec: InputSpec, teacher: nn.Module) -> int:
     """
     if spec.layout != "flat" or len(spec.shape) > 2 or max(spec.shape) < 2:
         raise UsageError(
-            "an input of one axis or two for `--prior series`, times alone or times and channels",
+            "an input of one axis or two for `--prior series`, time alone or time and channels",
             f"{spec.name} of shape {list(spec.shape)}",
             "leave `--prior auto`",
         )

@@ -114,7 +114,7 @@ def test_time_is_the_axis_along_which_neighbours_change_an_answer_alike(
     prior, why = build_prior("auto", spec(shape), teacher)
     assert isinstance(prior, SeriesPrior)
     assert prior.axis == axis
-    assert f"{shape[axis]} times of {shape[1 - axis]} channels" in why
+    assert f"{shape[axis]} time steps of {shape[1 - axis]} channels" in why
 
 
 @pytest.mark.parametrize(("shape", "axis"), [((1, 30), 1), ((30, 1), 0)])
