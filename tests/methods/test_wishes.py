@@ -165,9 +165,9 @@ def test_what_cannot_be_says_what_can(teacher: Teacher) -> None:
         settle_size(teacher, config(max_latency_ratio=1e-4, latency_batch=4))
 
 
-@pytest.mark.usefixtures("quick")
-def test_time_is_turned_into_operations(teacher: Teacher) -> None:
-    """Nothing is asserted of the time itself; so many samples take long enough for a busy machine to tell."""
+def test_time_is_turned_into_operations(teacher: Teacher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is asserted of the time itself; of so many samples and turns a busy machine can tell it too."""
+    monkeypatch.setattr(wishes, "_TURNS", (9, 9))
     settled = settle_size(teacher, config(max_latency_ratio=1.0, latency_batch=512))
     assert settled.max_latency_ratio is None
     assert settled.max_operations is not None
