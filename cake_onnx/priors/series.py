@@ -31,13 +31,12 @@ class SeriesPrior:
     Args:
         spec: The teacher's input, `flat`, of one axis or two.
         axis: Which axis of a sample is time.
-        kinds: What is drawn, in equal parts.
     """
 
     name = "series"
 
-    def __init__(self, spec: InputSpec, axis: int, kinds: tuple[Kind, ...] = KINDS) -> None:
-        self.shape, self.axis, self.kinds = spec.shape, axis, kinds
+    def __init__(self, spec: InputSpec, axis: int) -> None:
+        self.shape, self.axis = spec.shape, axis
         self.length = spec.shape[axis]
         self.channels = math.prod(spec.shape) // self.length
         self.range = ValueRange.of(spec)
@@ -47,10 +46,10 @@ class SeriesPrior:
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw `(n, *shape)` inside the bounds, kinds in random order."""
-        share, more = divmod(n, len(self.kinds))
-        counts = [share + (index < more) for index in range(len(self.kinds))]
+        share, more = divmod(n, len(KINDS))
+        counts = [share + (index < more) for index in range(len(KINDS))]
         signals = torch.cat([
-            self._of(kind, count, generator) for kind, count in zip(self.kinds, counts, strict=True) if count
+            self._of(kind, count, generator) for kind, count in zip(KINDS, counts, strict=True) if count
         ])[torch.randperm(n, generator=generator)]  # fmt: skip
         level = 0.5 + 0.15 * self._for_each_channel(torch.randn, n, generator)
         spread = _SPREAD * (0.3 + 1.4 * self._for_each_channel(torch.rand, n, generator))
@@ -90,7 +89,7 @@ class SeriesPrior:
 
     def _to_signals(self, x: Tensor) -> Tensor:
         """View `(B, *shape)` as `(B, channels, length)`."""
-        return x.view(len(x), 1, -1) if len(self.shape) == 1 else x.movedim(self.axis + 1, -1)
+        return x.reshape(len(x), 1, -1) if len(self.shape) == 1 else x.movedim(self.axis + 1, -1)
 
     def _to_shape(self, signals: Tensor) -> Tensor:
         return (
