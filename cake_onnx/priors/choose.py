@@ -96,10 +96,7 @@ def _time_axis(spec: InputSpec, teacher: nn.Module) -> int:
     if min(spec.shape) == 1 or len(spec.shape) == 1:
         return spec.shape.index(max(spec.shape))
     slopes = _sensitivity(teacher, spec)
-    alike = [
-        _alignment(slopes.narrow(axis, 1, n - 1), slopes.narrow(axis, 0, n - 1))
-        for axis, n in ((1, spec.shape[0]), (2, spec.shape[1]))
-    ]
+    alike = [_alignment(*_moved(slopes, axis)) for axis in (1, 2)]
     return alike.index(max(alike))
 
 
@@ -107,8 +104,8 @@ def _goes_on(teacher: nn.Module, spec: InputSpec) -> bool:
     """Whether neighbours in an input of one axis matter alike, and change an answer alike."""
     slopes = _sensitivity(teacher, spec)
     saliency = slopes.abs().mean(0)
-    alike = _alignment(slopes[:, 1:], slopes[:, :-1])
-    return min(_correlation(saliency[1:], saliency[:-1]), alike) > IMAGE_CORRELATION
+    alike = _correlation(*_moved(saliency, 0)), _alignment(*_moved(slopes, 1))
+    return min(alike) > IMAGE_CORRELATION
 
 
 def looks_like_flattened_image(
@@ -130,11 +127,9 @@ def looks_like_flattened_image(
         True if both correlations pass `IMAGE_CORRELATION`, and that half a row away is less than that below.
     """
     saliency = _sensitivity(teacher, spec).abs().mean(0).view(image_shape).mean(0)
-    across, below = saliency[:, 1:], saliency[1:]
-    if min(_correlation(across, saliency[:, :-1]), _correlation(below, saliency[:-1])) <= IMAGE_CORRELATION:
-        return False
-    in_line, half = saliency.flatten(), image_shape[2] // 2
-    return _correlation(below, saliency[:-1]) > _correlation(in_line[half:], in_line[:-half])
+    down, across = (_correlation(*_moved(saliency, axis)) for axis in (0, 1))
+    half_a_row = _correlation(*_moved(saliency.flatten(), 0, image_shape[2] // 2))
+    return min(down, across) > IMAGE_CORRELATION and down > half_a_row
 
 
 def _sensitivity(teacher: nn.Module, spec: InputSpec) -> Tensor:
@@ -143,6 +138,12 @@ def _sensitivity(teacher: nn.Module, spec: InputSpec) -> Tensor:
     x = bounds.from_unit(torch.rand(128, *spec.shape, generator=generator)).requires_grad_()
     (gradient,) = torch.autograd.grad(teacher(x).max(1).values.sum(), x)
     return gradient * bounds.span
+
+
+def _moved(x: Tensor, axis: int, by: int = 1) -> tuple[Tensor, Tensor]:
+    """`x` moved along an axis and `x` itself, where both are."""
+    left = x.shape[axis] - by
+    return x.narrow(axis, by, left), x.narrow(axis, 0, left)
 
 
 def _alignment(a: Tensor, b: Tensor) -> float:

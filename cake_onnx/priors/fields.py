@@ -1,4 +1,4 @@
-"""What drawn pictures and series are made of: uniform numbers, places, coordinates, and smooth noise."""
+"""What drawn pictures and series are made of: shares, uniform numbers, places, coordinates, smooth noise."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ from torch import Tensor
 def uniform(n: int, low: float, high: float, generator: torch.Generator) -> Tensor:
     """`(n, 1, 1)` uniform numbers."""
     return low + (high - low) * torch.rand(n, 1, 1, generator=generator)
+
+
+def in_equal_parts(n: int, parts: int) -> list[int]:
+    """How many of `n` each of `parts` kinds has: as many as the others, the first ones one more."""
+    share, more = divmod(n, parts)
+    return [share + (index < more) for index in range(parts)]
 
 
 def grid(size: tuple[int, int]) -> tuple[Tensor, Tensor]:

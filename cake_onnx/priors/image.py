@@ -17,6 +17,7 @@ from cake_onnx.graph.specs import InputSpec
 from cake_onnx.losses import total_variation
 from cake_onnx.priors.base import ValueRange
 from cake_onnx.priors.drawing import draw_leaves, draw_object, draw_strokes, draw_texture
+from cake_onnx.priors.fields import in_equal_parts
 from cake_onnx.priors.scene import draw_scene
 
 Kind = Callable[[int, int, tuple[int, int], torch.Generator], Tensor]
@@ -88,8 +89,7 @@ class ImagePrior:
         return _grounds(self.to_images(self.range.to_unit(x)))
 
     def _draw_alike(self, n: int, generator: torch.Generator) -> Tensor:
-        share, more = divmod(n, len(self.kinds))
-        return self._draw_kinds([share + (index < more) for index in range(len(self.kinds))], generator)
+        return self._draw_kinds(in_equal_parts(n, len(self.kinds)), generator)
 
     def _draw_by_worth(self, worth: Tensor, n: int, generator: torch.Generator) -> Tensor:
         """Draw at least `n`: kinds by their worth on their best ground, fewer of those on another."""

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from cake_onnx.graph.specs import InputSpec
+from cake_onnx.losses import total_variation
 from cake_onnx.priors.base import ValueRange
-from cake_onnx.priors.fields import standardised, uniform
+from cake_onnx.priors.fields import in_equal_parts, standardised, uniform
 from cake_onnx.priors.signals import draw_drift, draw_events, draw_walk, draw_waves
 
 Kind = Callable[[int, int, int, torch.Generator], Tensor]
@@ -46,10 +47,9 @@ class SeriesPrior:
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw `(n, *shape)` inside the bounds, kinds in random order."""
-        share, more = divmod(n, len(KINDS))
-        counts = [share + (index < more) for index in range(len(KINDS))]
+        counts = zip(KINDS, in_equal_parts(n, len(KINDS)), strict=True)
         signals = torch.cat([
-            self._of(kind, count, generator) for kind, count in zip(KINDS, counts, strict=True) if count
+            self._of(kind, count, generator) for kind, count in counts if count
         ])[torch.randperm(n, generator=generator)]  # fmt: skip
         level = 0.5 + 0.15 * self._for_each_channel(torch.randn, n, generator)
         spread = _SPREAD * (0.3 + 1.4 * self._for_each_channel(torch.rand, n, generator))
@@ -68,8 +68,8 @@ class SeriesPrior:
         return self._to_shape(signals.gather(-1, at[:, None].expand_as(signals)))
 
     def penalty(self, x: Tensor) -> Tensor:
-        """Mean absolute difference of neighbours in time in units of the bounds, `(B,)`, of `(B, *shape)`."""
-        return self._to_signals(self.range.to_unit(x)).diff(dim=-1).abs().mean((1, 2))
+        """Total variation in time of `(B, *shape)` in units of the bounds, `(B,)` (CAKE, L_TV)."""
+        return total_variation(self._to_signals(self.range.to_unit(x))[:, :, None])
 
     def _of(self, kind: Kind, n: int, generator: torch.Generator) -> Tensor:
         signals = kind(n, self.channels, self.length, generator)
@@ -89,11 +89,7 @@ class SeriesPrior:
 
     def _to_signals(self, x: Tensor) -> Tensor:
         """View `(B, *shape)` as `(B, channels, length)`."""
-        return x.reshape(len(x), 1, -1) if len(self.shape) == 1 else x.movedim(self.axis + 1, -1)
+        return x.movedim(self.axis + 1, -1).reshape(len(x), self.channels, self.length)
 
     def _to_shape(self, signals: Tensor) -> Tensor:
-        return (
-            signals.reshape(len(signals), *self.shape)
-            if len(self.shape) == 1
-            else signals.movedim(-1, self.axis + 1)
-        )
+        return signals.movedim(-1, self.axis + 1).reshape(len(signals), *self.shape)
