@@ -6,8 +6,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import nn
-
 from cake_onnx import progress as tell
 from cake_onnx.config import Config, to_toml
 from cake_onnx.devices import Device, find_device, generator
@@ -111,7 +109,7 @@ def _suites(path: Path, opened: _Opened, config: Config) -> tuple[list[Suite], s
     except UnsupportedTeacherError:
         # Two models can be compared though one has no gradient; only the boundary cannot be found then.
         draw = generator(config.seed, "held-out")
-        prior, _ = build_prior("tabular" if config.prior == "auto" else config.prior, spec, nn.Identity())
+        prior, _ = build_prior(config.prior, spec, None)
         plain = [
             Suite("prior samples", "held-out", prior.draw(_SIZE, draw).numpy()),
             Suite("uniform noise", "baseline", UniformPrior(spec).draw(_SIZE, draw).numpy()),

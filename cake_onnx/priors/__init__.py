@@ -1,7 +1,7 @@
 """Where samples start and where they may go: the prior over the teacher's inputs."""
 
 from cake_onnx.priors.base import Prior, ValueRange
-from cake_onnx.priors.choose import build_prior, looks_like_flattened_image
+from cake_onnx.priors.choose import build_prior, looks_like_flattened_image, sensitivity
 from cake_onnx.priors.image import GROUNDS, ImagePrior
 from cake_onnx.priors.outside import OutsidePrior
 from cake_onnx.priors.scale import ScaleProbe, probe_scale
@@ -22,4 +22,5 @@ __all__ = [
     "build_prior",
     "looks_like_flattened_image",
     "probe_scale",
+    "sensitivity",
 ]

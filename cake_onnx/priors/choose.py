@@ -25,13 +25,14 @@ SHORTEST_FLAT_SERIES = 32
 _NAMED = "it was named by --prior"
 
 
-def build_prior(choice: str, spec: InputSpec, teacher: nn.Module) -> tuple[Prior, str]:
+def build_prior(choice: str, spec: InputSpec, teacher: nn.Module | None) -> tuple[Prior, str]:
     """Build the prior a user named, or the one the teacher suggests.
 
     Args:
         choice: `auto`, `image`, `series`, `gaussian`, `uniform`, `tabular` or `package.module:factory`.
         spec: The teacher's input.
         teacher: `(B, *shape)` to `(B, K)`; asked only where a flat input may be a picture or has two axes.
+            None for one without a gradient: what shapes leave open is a table, and the longer axis time.
 
     Returns:
         The prior and why it was taken, for people.
@@ -62,26 +63,26 @@ def build_prior(choice: str, spec: InputSpec, teacher: nn.Module) -> tuple[Prior
     return kinds[choice](spec), _NAMED
 
 
-def _choose(spec: InputSpec, teacher: nn.Module) -> tuple[Prior, str]:
+def _choose(spec: InputSpec, teacher: nn.Module | None) -> tuple[Prior, str]:
     if spec.image_shape is not None:
         return ImagePrior(spec, spec.image_shape), f"the input is laid out as an image ({spec.layout})"
-    square = spec.square
-    if square is not None and looks_like_flattened_image(teacher, spec, square):
-        _, height, width = square
-        return ImagePrior(
-            spec, square
-        ), f"the teacher is as sensitive to a value as to its neighbours in {height}x{width}"
+    square, flat_series = spec.square, len(spec.shape) == 1 and spec.shape[0] >= SHORTEST_FLAT_SERIES
+    if teacher is not None and (square or flat_series):
+        slopes = sensitivity(teacher, spec)
+        if square and looks_like_flattened_image(slopes, square):
+            said = f"the teacher is as sensitive to a value as to its neighbours in {square[1]}x{square[2]}"
+            return ImagePrior(spec, square), said
+        if flat_series and _goes_on(slopes):
+            return SeriesPrior(spec, 0), "the teacher is as sensitive to a value as to its neighbours"
     if len(spec.shape) == 2 and max(spec.shape) >= SHORTEST_SERIES:
         axis = _time_axis(spec, teacher)
         length, channels = spec.shape[axis], spec.shape[1 - axis]
         said = "1 channel" if channels == 1 else f"{channels} channels"
         return SeriesPrior(spec, axis), f"the input has two axes: {length} time steps of {said}"
-    if len(spec.shape) == 1 and spec.shape[0] >= SHORTEST_FLAT_SERIES and _goes_on(teacher, spec):
-        return SeriesPrior(spec, 0), "the teacher is as sensitive to a value as to its neighbours"
     return TabularPrior(spec), "the input is a vector without visible geometry"
 
 
-def _time_axis(spec: InputSpec, teacher: nn.Module) -> int:
+def _time_axis(spec: InputSpec, teacher: nn.Module | None) -> int:
     """Which axis of a flat input is time: along it neighbours change an answer alike, across it they do not.
 
     Raises:
@@ -93,24 +94,21 @@ def _time_axis(spec: InputSpec, teacher: nn.Module) -> int:
             f"{spec.name} of shape {list(spec.shape)}",
             "leave `--prior auto`",
         )
-    if min(spec.shape) == 1 or len(spec.shape) == 1:
+    if teacher is None or min(spec.shape) == 1 or len(spec.shape) == 1:
         return spec.shape.index(max(spec.shape))
-    slopes = _sensitivity(teacher, spec)
+    slopes = sensitivity(teacher, spec)
     alike = [_alignment(*_moved(slopes, axis)) for axis in (1, 2)]
     return alike.index(max(alike))
 
 
-def _goes_on(teacher: nn.Module, spec: InputSpec) -> bool:
+def _goes_on(slopes: Tensor) -> bool:
     """Whether neighbours in an input of one axis matter alike, and change an answer alike."""
-    slopes = _sensitivity(teacher, spec)
     saliency = slopes.abs().mean(0)
     alike = _correlation(*_moved(saliency, 0)), _alignment(*_moved(slopes, 1))
     return min(alike) > IMAGE_CORRELATION
 
 
-def looks_like_flattened_image(
-    teacher: nn.Module, spec: InputSpec, image_shape: tuple[int, int, int]
-) -> bool:
+def looks_like_flattened_image(slopes: Tensor, image_shape: tuple[int, int, int]) -> bool:
     """Tell a flattened picture from a table: is the teacher as sensitive to a value as to its neighbours?
 
     The mean absolute gradient of the winning logit is a map over the inputs. In a picture neighbouring
@@ -119,21 +117,25 @@ def looks_like_flattened_image(
     is nearer than what is below, where in a picture it is further.
 
     Args:
-        teacher: `(B, *shape)` to `(B, K)`.
-        spec: A flat input.
-        image_shape: `(channels, height, width)` to try.
+        slopes: `sensitivity` of a flat input, `(B, D)`.
+        image_shape: `(channels, height, width)` to try, D values in all.
 
     Returns:
         True if both correlations pass `IMAGE_CORRELATION`, and that half a row away is less than that below.
     """
-    saliency = _sensitivity(teacher, spec).abs().mean(0).view(image_shape).mean(0)
+    saliency = slopes.abs().mean(0).view(image_shape).mean(0)
     down, across = (_correlation(*_moved(saliency, axis)) for axis in (0, 1))
     half_a_row = _correlation(*_moved(saliency.flatten(), 0, image_shape[2] // 2))
     return min(down, across) > IMAGE_CORRELATION and down > half_a_row
 
 
-def _sensitivity(teacher: nn.Module, spec: InputSpec) -> Tensor:
-    """Gradient of the winning logit at uniform noise, in units of the range, `(128, *shape)`."""
+def sensitivity(teacher: nn.Module, spec: InputSpec) -> Tensor:
+    """Gradient of the winning logit at uniform noise, in units of the range, `(128, *shape)`.
+
+    Args:
+        teacher: `(B, *shape)` to `(B, K)`.
+        spec: Its input.
+    """
     bounds, generator = ValueRange.of(spec), torch.Generator().manual_seed(0)
     x = bounds.from_unit(torch.rand(128, *spec.shape, generator=generator)).requires_grad_()
     (gradient,) = torch.autograd.grad(teacher(x).max(1).values.sum(), x)

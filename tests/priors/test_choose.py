@@ -6,7 +6,7 @@ from torch import nn
 
 from cake_onnx.errors import UsageError
 from cake_onnx.graph.specs import Bounds, InputSpec, Layout
-from cake_onnx.priors import ImagePrior, SeriesPrior, build_prior, looks_like_flattened_image
+from cake_onnx.priors import ImagePrior, SeriesPrior, build_prior, looks_like_flattened_image, sensitivity
 
 SIDE = 12
 
@@ -31,6 +31,12 @@ def blobs() -> torch.Tensor:
     )
 
 
+def looks_like(templates: torch.Tensor) -> bool:
+    """Whether a classifier of these templates seems to look at pictures of `SIDE` by `SIDE`."""
+    slopes = sensitivity(linear(templates), spec((SIDE * SIDE,)))
+    return looks_like_flattened_image(slopes, (1, SIDE, SIDE))
+
+
 def shuffled() -> torch.Tensor:
     return blobs()[:, torch.randperm(SIDE * SIDE, generator=torch.Generator().manual_seed(0))]
 
@@ -43,24 +49,22 @@ class Never(nn.Module):
 
 
 def test_smooth_templates_look_like_a_flattened_image() -> None:
-    shape = (1, SIDE, SIDE)
-    assert looks_like_flattened_image(linear(blobs()), spec((SIDE * SIDE,)), shape)
+    assert looks_like(blobs())
 
 
 def test_the_same_templates_with_shuffled_columns_do_not() -> None:
-    assert not looks_like_flattened_image(linear(shuffled()), spec((SIDE * SIDE,)), (1, SIDE, SIDE))
+    assert not looks_like(shuffled())
 
 
 @pytest.mark.parametrize("across", [False, True])
 def test_order_along_one_axis_alone_is_no_image(across: bool) -> None:
     stripes = torch.rand(5, SIDE, 1, generator=torch.Generator().manual_seed(0)).expand(5, SIDE, SIDE)
     templates = (stripes.mT if across else stripes).flatten(1).contiguous()
-    assert not looks_like_flattened_image(linear(templates), spec((SIDE * SIDE,)), (1, SIDE, SIDE))
+    assert not looks_like(templates)
 
 
 def test_a_teacher_that_is_sensitive_to_nothing_is_no_image() -> None:
-    nothing = linear(torch.zeros(3, SIDE * SIDE))
-    assert not looks_like_flattened_image(nothing, spec((SIDE * SIDE,)), (1, SIDE, SIDE))
+    assert not looks_like(torch.zeros(3, SIDE * SIDE))
 
 
 def test_auto_follows_what_it_sees() -> None:
@@ -150,6 +154,31 @@ def test_a_smooth_series_of_a_square_length_is_no_picture(shape: tuple[int, ...]
 def test_series_named_for_what_has_no_time_is_refused(shape: tuple[int, ...], layout: Layout) -> None:
     with pytest.raises(UsageError, match=r"for `--prior series`.*features of shape .*--prior auto"):
         build_prior("series", spec(shape, layout), Never())
+
+
+@pytest.mark.parametrize(
+    ("shape", "layout", "name"),
+    [
+        ((3, 8, 9), "NCHW", "image"),
+        ((20, 30), "flat", "series"),
+        ((144,), "flat", "tabular"),
+        ((60,), "flat", "tabular"),
+    ],
+)
+def test_without_a_gradient_the_shape_tells_what_it_can(
+    shape: tuple[int, ...], layout: Layout, name: str
+) -> None:
+    prior, _ = build_prior("auto", spec(shape, layout), None)
+    assert prior.name == name
+    assert not isinstance(prior, SeriesPrior) or prior.axis == 1
+
+
+def test_a_flat_input_is_asked_for_its_gradient_once() -> None:
+    asked = []
+    teacher = nn.Sequential(linear(shuffled()))
+    teacher.register_forward_hook(lambda *_: asked.append(1))
+    assert build_prior("auto", spec((SIDE * SIDE,)), teacher)[0].name == "tabular"
+    assert asked == [1]
 
 
 def test_series_can_be_named_for_values_of_one_axis() -> None:
