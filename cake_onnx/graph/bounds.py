@@ -10,7 +10,7 @@ from onnx import ModelProto
 from cake_onnx.errors import UsageError
 from cake_onnx.graph.inputs import DataInput
 from cake_onnx.graph.scaling import told_by_graph
-from cake_onnx.graph.specs import Bounds
+from cake_onnx.graph.specs import Bounds, bounds_shape
 
 _PIXEL_RANGES: dict[str, tuple[float, float]] = {
     "NominalRange_0_255": (0.0, 255.0),
@@ -72,10 +72,9 @@ def _from_mean_and_std(
     if mean is None or std is None or len(mean) != len(std):
         found = f"{len(mean or ())} and {len(std or ())} numbers"
         raise UsageError("--mean and --std with as many numbers each", found, "give both")
-    columns = _columns(data_input)
-    if len(mean) not in (1, columns):
+    if bounds_shape(data_input.shape, data_input.layout, len(mean)) is None:
         raise UsageError(
-            f"one number or {columns} for --mean and --std",
+            f"one number or {_fitting(data_input)} for --mean and --std",
             f"{len(mean)}",
             "give one for each channel or feature",
         )
@@ -88,13 +87,15 @@ def _from_mean_and_std(
     return Bounds(low, high, "--mean and --std, of values in [0, 1]", assumed=False)
 
 
-def _columns(data_input: DataInput) -> int:
-    """Channels of an image; features of a flat input."""
-    if data_input.layout == "NCHW":
-        return data_input.shape[0]
-    if data_input.layout == "NHWC":
-        return data_input.shape[2]
-    return math.prod(data_input.shape)
+def _fitting(data_input: DataInput) -> str:
+    """How many numbers fit: channels of an image, features of a flat input, or places along an axis of it."""
+    shape = data_input.shape
+    counts = {
+        "NCHW": {shape[0]},
+        "NHWC": {shape[-1]},
+        "flat": {*shape, math.prod(shape)},
+    }[data_input.layout]
+    return " or ".join(str(count) for count in sorted(counts - {1}))
 
 
 def _from_metadata(model: ModelProto, data_input: DataInput) -> Bounds | None:

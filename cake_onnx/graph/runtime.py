@@ -140,15 +140,9 @@ def draw_inputs(input: InputSpec, n: int, seed: int) -> Array:
 
 
 def bound_arrays(input: InputSpec) -> tuple[Array, Array]:
-    """Bounds as two arrays that broadcast against `(B, *shape)`: scalars, one a channel, or one a feature."""
-    low = np.asarray(input.bounds.low, dtype=np.float32)
-    high = np.asarray(input.bounds.high, dtype=np.float32)
-    if len(low) == 1:
-        return low[0], high[0]
-    if input.layout == "NCHW":
-        return low[:, None, None], high[:, None, None]
-    shape = (len(low),) if input.layout == "NHWC" else input.shape
-    return low.reshape(shape), high.reshape(shape)
+    """Bounds as two arrays that broadcast against `(B, *shape)`."""
+    low, high = (np.asarray(side, np.float32) for side in (input.bounds.low, input.bounds.high))
+    return low.reshape(input.bounds_shape), high.reshape(input.bounds_shape)
 
 
 def _import_onnxruntime() -> Any:

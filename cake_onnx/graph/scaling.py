@@ -138,8 +138,9 @@ def _of_standardisation(found: _Standardised, data_input: DataInput) -> Bounds |
     """Of pixels: 0 to 1 or 0 to 255, by the numbers that are subtracted and divided by."""
     mean, deviation = found.mean, found.deviation
     if data_input.layout == "flat":
-        told = len(mean) == math.prod(data_input.shape) > 1
-        return _deviations(mean, deviation, "normalisation in the graph") if told else None
+        shape, numbers = data_input.shape, len(mean)
+        told = numbers == math.prod(shape) or shape.count(numbers) == 1  # of two axes as long: which?
+        return _deviations(mean, deviation, "normalisation in the graph") if told and numbers > 1 else None
     scaled = np.abs(mean).max() == 0
     top = float(deviation.max()) if scaled else float((mean + 2 * deviation).max())
     for high, least, most in ((1.0, 0.4, 2.0), (_BYTE, 0.4 * _BYTE, 2 * _BYTE)):

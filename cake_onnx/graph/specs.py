@@ -15,7 +15,8 @@ class Bounds:
     """Lowest and highest value an input element may take.
 
     Attributes:
-        low: One number for all features or, for `flat` inputs, one per feature.
+        low: One number for all values, one for each channel of an image, or, for `flat` inputs, one for each
+            value or for each place along one axis, such as the channels of a series.
         high: Same length as `low`, each above its `low`.
         source: Where the numbers came from, for people: `--input-range`, `metadata of the model`,
             `Scaler node`, `assumed`.
@@ -26,6 +27,24 @@ class Bounds:
     high: tuple[float, ...]
     source: str
     assumed: bool
+
+
+def bounds_shape(shape: tuple[int, ...], layout: Layout, numbers: int) -> tuple[int, ...] | None:
+    """How so many bounds lie beside one sample: a shape that broadcasts against it, None if they do not fit.
+
+    Args:
+        shape: One sample.
+        layout: Order of its axes.
+        numbers: How many lowest values there are. Where two axes of a `flat` input are as long, the first.
+    """
+    alone = (1,) * len(shape)
+    if numbers == 1:
+        return alone
+    if layout == "flat" and numbers == math.prod(shape):
+        return shape
+    axes = {"NCHW": [0], "NHWC": [2], "flat": range(len(shape))}[layout]
+    fitting = [axis for axis in axes if shape[axis] == numbers]
+    return (*alone[: fitting[0]], numbers, *alone[fitting[0] + 1 :]) if fitting else None
 
 
 @dataclass(frozen=True)
@@ -56,6 +75,21 @@ class InputSpec:
             height, width, channels = self.shape
             return channels, height, width
         return None
+
+    @property
+    def bounds_shape(self) -> tuple[int, ...]:
+        """Shape in which either side of the bounds broadcasts against a sample.
+
+        Raises:
+            ValueError: There is another number of bounds than the input has values or channels.
+        """
+        numbers = len(self.bounds.low)
+        shape = bounds_shape(self.shape, self.layout, numbers)
+        if shape is None:
+            raise ValueError(
+                f"{numbers} bounds do not fit an input of shape {self.shape} in layout {self.layout}"
+            )
+        return shape
 
     @property
     def square(self) -> tuple[int, int, int] | None:

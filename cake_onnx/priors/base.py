@@ -28,12 +28,9 @@ class ValueRange:
 
     @classmethod
     def of(cls, spec: InputSpec, device: torch.device | str = "cpu") -> ValueRange:
-        """Read the bounds of `spec`; per-channel bounds land on the channel axis of its layout."""
-        view = {"NCHW": (-1, 1, 1), "NHWC": (1, 1, -1), "flat": (-1, *[1] * (len(spec.shape) - 1))}[
-            spec.layout
-        ]
+        """Read the bounds of `spec`; those of channels land on its channel axis."""
         low, high = (
-            torch.tensor(values, dtype=torch.float32, device=device).view(view)
+            torch.tensor(values, dtype=torch.float32, device=device).view(spec.bounds_shape)
             for values in (spec.bounds.low, spec.bounds.high)
         )
         alike = len(set(spec.bounds.low)) == len(set(spec.bounds.high)) == 1

@@ -116,9 +116,9 @@ class ImagePrior:
         return self.range.clamp(x)
 
     def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Move each of `(B, *shape)` by up to a tenth of its side."""
+        """Move each of `(B, *shape)` by up to a tenth of its side, inside the bounds."""
         most = max(1, round(min(self.image_shape[1:]) / 10))
-        return self._to_layout(shift(self.to_images(x), most, generator))
+        return self.range.clamp(self._to_layout(shift(self.to_images(x), most, generator)))
 
     def penalty(self, x: Tensor) -> Tensor:
         """Total variation of `(B, *shape)` in units of the bounds, `(B,)` (CAKE, the prior term L_TV)."""

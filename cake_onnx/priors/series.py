@@ -60,12 +60,12 @@ class SeriesPrior:
         return self.range.clamp(x)
 
     def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Move each of `(B, *shape)` by up to a twentieth of its length; the ends are repeated."""
+        """Move each of `(B, *shape)` by up to a twentieth of its length, inside the bounds; ends repeat."""
         most = max(1, round(self.length / 20))
         by = torch.randint(-most, most + 1, (len(x), 1), generator=generator).to(x.device)
         at = (torch.arange(self.length, device=x.device) + by).clamp(0, self.length - 1)
         signals = self._to_signals(x)
-        return self._to_shape(signals.gather(-1, at[:, None].expand_as(signals)))
+        return self.range.clamp(self._to_shape(signals.gather(-1, at[:, None].expand_as(signals))))
 
     def penalty(self, x: Tensor) -> Tensor:
         """Total variation in time of `(B, *shape)` in units of the bounds, `(B,)` (CAKE, L_TV)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from cake_onnx.graph.runtime import bound_arrays
 from cake_onnx.judge import Side, compare, decision_grid
 from cake_onnx.judge.comparison import asker
 from cake_onnx.judge.suites import FloatArray, Suite
@@ -22,9 +23,10 @@ def draw_pictures(teacher: Side, student: Side, samples: FloatArray) -> Pictures
     """
     shown = compare(Suite("shown", "other", samples[:_SHOWN]), asker(teacher), asker(student))
     spec = teacher.input
+    low, high = bound_arrays(spec)
     return Pictures(
         samples=shown.suite.x, teacher=shown.teacher.argmax(1), student=shown.student.argmax(1),
-        layout=spec.layout, low=spec.bounds.low, high=spec.bounds.high,
+        layout=spec.layout, low=low, high=high,
         regions=_regions(teacher, student, samples),
     )  # fmt: skip
 

@@ -53,8 +53,8 @@ class Pictures:
         teacher: Class the teacher gives each `(N,)`.
         student: Class the student gives each `(N,)`.
         layout: `NCHW`, `NHWC` or `flat`.
-        low: Lowest value: one number, or one per channel or feature.
-        high: Highest value, as long as `low`.
+        low: Lowest values, broadcast against a sample.
+        high: Highest values, as many as `low`.
         regions: For two features, the decisions of both over the plane.
     """
 
@@ -62,8 +62,8 @@ class Pictures:
     teacher: NDArray[np.integer]
     student: NDArray[np.integer]
     layout: Literal["NCHW", "NHWC", "flat"]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
+    low: NDArray[np.floating]
+    high: NDArray[np.floating]
     regions: Regions | None = None
 
 
@@ -129,7 +129,7 @@ def strips(pictures: Pictures) -> Image | None:
         return None
     chosen = _spread(pictures.teacher, _STRIP_ROWS)
     chosen.sort(key=lambda index: (int(pictures.teacher[index]), index))
-    values = _unit(pictures, pictures.samples[chosen].reshape(len(chosen), -1))
+    values = _unit(pictures, chosen).reshape(len(chosen), -1)
     features = values.shape[1]
     values = _averaged(values, min(features, _STRIP_COLUMNS), axis=1)
     classes = pictures.teacher[chosen]
@@ -213,23 +213,23 @@ def _thinned(n: int, limit: int) -> NDArray[np.integer]:
     return np.unique(np.linspace(0, n - 1, min(n, limit)).round().astype(np.int64))
 
 
-def _unit(pictures: Pictures, x: NDArray[np.generic]) -> NDArray[np.floating]:
-    """Values as their place 0..1 between the bounds; the bounds belong to the last axis of `x`."""
-    low, high = np.asarray(pictures.low), np.asarray(pictures.high)
-    values = np.asarray(x, dtype=np.float64)
+def _unit(pictures: Pictures, chosen: list[int]) -> NDArray[np.floating]:
+    """Some of the samples, their values as their place 0..1 between the bounds."""
+    low, high = (side.astype(np.float64) for side in (pictures.low, pictures.high))
+    values = np.asarray(pictures.samples[chosen], dtype=np.float64)
     unit: NDArray[np.floating] = np.clip((values - low) / np.maximum(high - low, 1e-12), 0.0, 1.0)
     return unit
 
 
 def _pixels(pictures: Pictures, index: int) -> NDArray[np.uint8]:
     """One image as `(H, W)` grey or `(H, W, 3)` colour, 0..255, sides at most 64."""
-    x = np.asarray(pictures.samples[index])
-    x = np.moveaxis(x, 0, -1) if pictures.layout == "NCHW" else x
-    unit = _unit(pictures, x)
+    unit = _unit(pictures, [index])[0]
+    unit = np.moveaxis(unit, 0, -1) if pictures.layout == "NCHW" else unit
     for axis in (0, 1):
         unit = _averaged(unit, min(unit.shape[axis], _TILE_SIDE), axis)
     grey = unit if unit.shape[-1] == 3 else unit.mean(axis=-1)
-    return (grey * 255).round().astype(np.uint8)
+    pixels: NDArray[np.uint8] = (grey * 255).round().astype(np.uint8)
+    return pixels
 
 
 def _averaged(x: NDArray[np.floating], size: int, axis: int) -> NDArray[np.floating]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +16,7 @@ class Scale(nn.Module):
 
     Args:
         input: What the teacher takes. `input.bounds` has one pair of numbers for all values, one a channel
-            (images) or one a feature (`flat`).
+            (images) or one a feature or channel (`flat`).
 
     Raises:
         ValueError: `input.bounds` has another length.
@@ -31,9 +29,8 @@ class Scale(nn.Module):
         super().__init__()
         low = torch.tensor(input.bounds.low, dtype=torch.float64)
         high = torch.tensor(input.bounds.high, dtype=torch.float64)
-        shape = _broadcast_shape(input)
-        self.register_buffer("centre", ((low + high) / 2).to(torch.float32).reshape(shape))
-        self.register_buffer("reach", ((high - low) / 2).to(torch.float32).reshape(shape))
+        self.register_buffer("centre", ((low + high) / 2).to(torch.float32).reshape(input.bounds_shape))
+        self.register_buffer("reach", ((high - low) / 2).to(torch.float32).reshape(input.bounds_shape))
 
     def forward(self, x: Tensor) -> Tensor:
         """`(B, *shape)` in the teacher's units → same shape, in [-1, 1]."""
@@ -59,14 +56,3 @@ def image_entrance(input: InputSpec) -> nn.Sequential:
 def flat_entrance(input: InputSpec) -> nn.Sequential:
     """Layers `(B, *shape)` → `(B, number of features)` in [-1, 1], for any layout."""
     return nn.Sequential(Scale(input), nn.Flatten())
-
-
-def _broadcast_shape(input: InputSpec) -> tuple[int, ...]:
-    given = len(input.bounds.low)
-    if given == 1:
-        return (1,) * len(input.shape)
-    if input.layout == "flat" and given == math.prod(input.shape):
-        return input.shape
-    if input.image_shape is not None and given == input.image_shape[0]:
-        return (given, 1, 1) if input.layout == "NCHW" else (1, 1, given)
-    raise ValueError(f"{given} bounds do not fit an input of shape {input.shape} in layout {input.layout}")

@@ -48,6 +48,21 @@ def test_mean_and_std_become_a_range_per_channel(parse: Parse) -> None:
     assert not bounds.assumed
 
 
+@pytest.mark.parametrize("numbers", [1, 2, 5, 10])
+def test_mean_and_std_of_a_series_are_of_all_values_of_an_axis_or_of_each_value(
+    numbers: int, parse: Parse
+) -> None:
+    bounds = _bounds(_image(parse, "float[B, 2, 5] x"), None, [0.5] * numbers, [0.5] * numbers)
+    assert bounds.low == (-1.0,) * numbers
+
+
+def test_what_would_have_fitted_is_said(parse: Parse) -> None:
+    with pytest.raises(UsageError, match="one number or 2 or 5 or 10 for --mean and --std; found 3"):
+        _bounds(_image(parse, "float[B, 2, 5] x"), None, [0.5] * 3, [0.5] * 3)
+    with pytest.raises(UsageError, match="one number or 3 for --mean and --std; found 8"):
+        _bounds(_image(parse), None, [0.5] * 8, [0.5] * 8)
+
+
 def test_metadata_of_the_model_or_of_the_input(parse: Parse) -> None:
     by_model, by_input = _image(parse), _image(parse)
     by_model.metadata_props.add(key="Image.NominalPixelRange", value="NominalRange_0_255")

@@ -94,6 +94,23 @@ def test_columns_of_a_table_have_three_deviations(parse: Parse) -> None:
 
 
 @pytest.mark.parametrize(
+    ("nodes", "declared"),
+    [
+        ("z = BatchNormalization(x, g, b, m, v)", "float[B, 2, 9] x"),
+        ("t = Transpose<perm = [0, 2, 1]>(x) z = BatchNormalization(t, g, b, m, v)", "float[B, 9, 2] x"),
+    ],
+)
+def test_channels_of_a_series_have_three_deviations(parse: Parse, nodes: str, declared: str) -> None:
+    stored: dict[str, Any] = {
+        "g": np.ones(2, np.float32), "b": np.zeros(2, np.float32),
+        "m": np.array([1.0, -4.0], np.float32), "v": np.array([0.25, 4.0], np.float32),
+    }  # fmt: skip
+    bounds = _bounds(parse, nodes, declared, **stored)
+    assert (*bounds.low, *bounds.high) == pytest.approx((-0.5, -10.0, 2.5, 2.0))
+    assert _bounds(parse, nodes, "float[B, 2, 2] x", **stored).assumed, "which of two axes is not told"
+
+
+@pytest.mark.parametrize(
     ("zero", "low", "high"),
     [(np.uint8(51), -5.1, 20.4), (np.int8(-128), 0.0, 25.5), (np.int8(0), -12.8, 12.7)],
 )

@@ -28,6 +28,10 @@ from cake_onnx.priors.series import KINDS, Kind
 
 PIXELS = Bounds((0.0,), (255.0,), "test", False)
 COLOURS = Bounds((-2.1, -2.0, -1.8), (2.2, 2.4, 2.6), "test", False)
+PIXEL_RANGES = Bounds(
+    tuple(float(k) for k in range(64)), tuple(2.0 * k + 1 for k in range(64)), "test", False
+)
+EACH = Bounds((0.0, 1.0, 2.0, 3.0, 4.0, 5.0), (9.0, 1.5, 2.5, 3.5, 4.5, 5.5), "test", False)
 
 
 def spec(shape: tuple[int, ...], layout: Layout, bounds: Bounds = PIXELS) -> InputSpec:
@@ -49,6 +53,10 @@ PRIORS: dict[str, tuple[Prior, InputSpec]] = {
     "one pixel": (image_prior(s := spec((3, 1, 1), "NCHW")), s),
     "one row": (image_prior(s := spec((1, 1, 6), "NCHW")), s),
     "flattened image": (ImagePrior(s := spec((64,), "flat"), (1, 8, 8)), s),
+    "flattened, a range for each pixel": (
+        ImagePrior(s := spec((64,), "flat", PIXEL_RANGES), (1, 8, 8)),
+        s,
+    ),
     "uniform": (UniformPrior(s := spec((3, 5), "flat")), s),
     "uniform, a range for each feature": (
         UniformPrior(s := spec((2,), "flat", Bounds((-0.1, 1e3), (0.3, 1e3 + 1), "test", False))),
@@ -61,6 +69,8 @@ PRIORS: dict[str, tuple[Prior, InputSpec]] = {
     "series of one axis": (SeriesPrior(s := spec((40,), "flat"), 0), s),
     "series, time last": (SeriesPrior(s := spec((3, 25), "flat", COLOURS), 1), s),
     "series, time first": (SeriesPrior(s := spec((25, 2), "flat"), 0), s),
+    "series, channels last": (SeriesPrior(s := spec((25, 3), "flat", COLOURS), 0), s),
+    "series, bounds for each value": (SeriesPrior(s := spec((2, 3), "flat", EACH), 1), s),
     "series of two times": (SeriesPrior(s := spec((4, 2), "flat"), 1), s),
 }
 every_prior = pytest.mark.parametrize(("prior", "spec"), PRIORS.values(), ids=PRIORS)

@@ -165,7 +165,7 @@ def digits_pictures() -> Pictures:
     student = labels.copy()
     student[::23] = (student[::23] + 5) % 10
     samples = np.clip(images / 16 + noise, 0, 1).reshape(-1, 1, 8, 8).astype(np.float32)
-    return Pictures(samples, labels, student, "NCHW", (0.0,), (1.0,))
+    return Pictures(samples, labels, student, "NCHW", np.zeros(1), np.ones(1))
 
 
 def moons_pictures() -> Pictures:
@@ -178,14 +178,16 @@ def moons_pictures() -> Pictures:
     labels = (points[:, 1] > np.sin(2 * points[:, 0]) * 0.7).astype(int)
     guesses = (points[:, 1] > np.sin(2 * points[:, 0] + 0.1) * 0.65).astype(int)
     regions = Regions(x, y, teacher, student)
-    return Pictures(points, labels, guesses, "flat", (-2.0, -1.5), (3.0, 2.0), regions)
+    return Pictures(points, labels, guesses, "flat", np.array([-2.0, -1.5]), np.array([3.0, 2.0]), regions)
 
 
 def table_pictures(features: int = 30) -> Pictures:
     rng = np.random.default_rng(4)
     labels = rng.integers(0, 3, 400)
     samples = np.clip(0.5 + 0.25 * np.sin(np.arange(features) * (1 + labels[:, None])), 0, 1)
-    return Pictures(samples + rng.normal(0, 0.05, samples.shape), labels, labels, "flat", (0.0,), (1.0,))
+    return Pictures(
+        samples + rng.normal(0, 0.05, samples.shape), labels, labels, "flat", np.zeros(1), np.ones(1)
+    )
 
 
 @pytest.fixture(scope="session")

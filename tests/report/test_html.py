@@ -118,7 +118,7 @@ def test_large_images_and_1000_long_class_names_stay_small(make_report: MakeRepo
     base = make_report(classes=1000)
     names = tuple(f"a rather long name of the class number {k} in a list of a thousand" for k in range(1000))
     report = make_report(classes=1000, output=base.output.model_copy(update={"class_names": names}))
-    page = render_html(report, Pictures(samples, labels, labels, "NCHW", (0.0,), (1.0,)))
+    page = render_html(report, Pictures(samples, labels, labels, "NCHW", np.zeros(1), np.ones(1)))
     assert len(page.encode()) < LIMIT
     # Twenty bars and forty pictures (caption and alt) name classes; the other 940 are not listed.
     assert len(set(re.findall(r"class number (\d+) in", page))) <= 60

@@ -25,14 +25,14 @@ def test_tiles_take_turns_between_the_classes(digits: Pictures) -> None:
 def test_tile_shows_the_sample_within_its_bounds() -> None:
     x = np.array([[[[-1.0, 0.0], [1.0, 3.0]]]], dtype=np.float32)
     one = np.zeros(1, dtype=int)
-    (tile,) = tiles(Pictures(x, one, one, "NCHW", (-1.0,), (1.0,)))
+    (tile,) = tiles(Pictures(x, one, one, "NCHW", -np.ones(1), np.ones(1)))
     assert decoded(tile.image.uri)[..., 0] == pytest.approx(np.array([[0, 0.5], [1, 1]]), abs=0.01)
 
 
 def test_layouts_of_the_same_image_look_the_same() -> None:
     x = np.random.default_rng(0).random((2, 3, 5, 7)).astype(np.float32)
     label = np.arange(2)
-    nchw = Pictures(x, label, label, "NCHW", (0.0,), (1.0,))
+    nchw = Pictures(x, label, label, "NCHW", np.zeros(1), np.ones(1))
     nhwc = replace(nchw, samples=np.moveaxis(x, 1, -1), layout="NHWC")
     assert tiles(nchw) == tiles(nhwc)
     assert decoded(tiles(nchw)[1].image.uri) == pytest.approx(np.moveaxis(x[1], 0, -1), abs=0.01)
@@ -41,15 +41,27 @@ def test_layouts_of_the_same_image_look_the_same() -> None:
 def test_bounds_of_each_channel() -> None:
     x = np.array([-1.0, 0.0, 4.0], dtype=np.float32).reshape(1, 3, 1, 1)
     one = np.zeros(1, dtype=int)
-    (tile,) = tiles(Pictures(x, one, one, "NCHW", (-1.0, -1.0, 0.0), (1.0, 1.0, 4.0)))
-    assert decoded(tile.image.uri)[0, 0] == pytest.approx([0, 0.5, 1], abs=0.01)
+    low, high = np.array([-1.0, -1.0, 0.0]), np.array([1.0, 1.0, 4.0])
+    first = Pictures(x, one, one, "NCHW", low[:, None, None], high[:, None, None])
+    for pictures in (first, Pictures(x.reshape(1, 1, 1, 3), one, one, "NHWC", low, high)):
+        (tile,) = tiles(pictures)
+        assert decoded(tile.image.uri)[0, 0] == pytest.approx([0, 0.5, 1], abs=0.01)
+
+
+@pytest.mark.parametrize("sides", [(4, 1), (1, 25), (4, 25)])
+def test_strips_of_series_with_bounds_of_their_own(sides: tuple[int, ...]) -> None:
+    low = np.random.default_rng(0).integers(-8, 8, sides).astype(float)  # numbers that all types hold exactly
+    halves, labels = np.broadcast_to(low + 0.5, (6, 4, 25)), np.arange(6) % 2
+    own = strips(Pictures(halves, labels, labels, "flat", low, low + 1))
+    same = np.full((6, 4, 25), 0.5)
+    assert own == strips(Pictures(same, labels, labels, "flat", np.zeros(1), np.ones(1)))
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 6])
 def test_large_images_are_averaged_down(channels: int) -> None:
     x = np.full((1, channels, 224, 100), 0.25, dtype=np.float32)
     one = np.zeros(1, dtype=int)
-    (tile,) = tiles(Pictures(x, one, one, "NCHW", (0.0,), (1.0,)))
+    (tile,) = tiles(Pictures(x, one, one, "NCHW", np.zeros(1), np.ones(1)))
     pixels = decoded(tile.image.uri)
     assert pixels.shape == (64, 64, 3)
     assert pixels == pytest.approx(0.25, abs=0.01)
@@ -81,7 +93,7 @@ def test_each_input_has_one_kind_of_picture(digits: Pictures, moons: Pictures, t
 def test_strips_of_any_flat_shape(shape: tuple[int, ...]) -> None:
     x = np.random.default_rng(0).random((300, *shape)).astype(np.float32)
     labels = np.arange(300) % 4
-    image = strips(Pictures(x, labels, labels, "flat", (0.0,), (1.0,)))
+    image = strips(Pictures(x, labels, labels, "flat", np.zeros(1), np.ones(1)))
     assert image is not None
     assert f"{int(np.prod(shape))} features, 4 classes" in image.alt
 

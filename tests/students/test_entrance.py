@@ -19,6 +19,8 @@ CASES = [
     spec((4, 5, 3), "NHWC", (-2.0, 0.0, 10.0), (2.0, 1.0, 30.0)),
     spec((3,), "flat", (-2.0, 0.0, 10.0), (2.0, 1.0, 30.0)),
     spec((2, 3), "flat", (-2.0, 0.0, 10.0, 1.0, 2.0, 3.0), (2.0, 1.0, 30.0, 3.0, 3.0, 9.0)),
+    spec((2, 3), "flat", (-2.0, 10.0), (2.0, 30.0)),
+    spec((2, 3), "flat", (-2.0, 0.0, 10.0), (2.0, 1.0, 30.0)),
 ]
 
 
@@ -28,11 +30,11 @@ def of_one(input: InputSpec, values: tuple[float, ...]) -> torch.Tensor:
         return torch.full((1, *input.shape), values[0])
     if input.layout == "NCHW":
         return torch.tensor(values).view(1, -1, 1, 1).expand(1, *input.shape)
-    return (
-        torch.tensor(values).reshape(-1).expand(1, *input.shape)
-        if input.layout == "NHWC"
-        else (torch.tensor(values).reshape(1, *input.shape))
-    )
+    if input.layout == "NHWC" or len(values) == input.shape[-1]:
+        return torch.tensor(values).expand(1, *input.shape)
+    if len(values) == input.shape[0]:
+        return torch.tensor(values).view(1, -1, 1).expand(1, *input.shape)
+    return torch.tensor(values).reshape(1, *input.shape)
 
 
 @pytest.mark.parametrize("input", CASES, ids=lambda case: f"{case.layout}-{len(case.bounds.low)}")
