@@ -113,10 +113,10 @@ earlier defaults are kept where they compare one such run with another.
   lack size.
 - **Families.** Students from scratch that share nothing with their teacher need pictures and passes most of
   all. Between 0.3 or 0.5 M passes and 2.0 or 2.1 M the ViTs of LeNet-5, ResNet-8 and the ViT went from
-  91.4, 80.2 and 89.2% to 97.9, 95.5 and 97.7, the ResNet of the ViT from 88.9 to 97.0, that of the MLP from
-  91.9 to 95.1 at 0.9 M, the CNN of ResNet-8 from 92.0 to 96.8, its ResNet from 94.2 to 99.1 (n = 1, most
-  short ones by earlier defaults). Eleven cells of 16 are met; of the five that are not, one (the ViT of the
-  MLP, 86.6%) has had a sixth of the 3 M that are allowed. MLPs do worst: what a picture lacks of a digit's
+  91.4, 80.2 and 89.2% to 97.9, 95.5 and 97.7, that of the MLP from 86.6 to 98.1,
+  the ResNet of the ViT from 88.9 to 97.0, that of the MLP from 91.9 to 95.1 at 0.9 M, the CNN of ResNet-8
+  from 92.0 to 96.8, its ResNet from 94.2 to 99.1 (n = 1, most short ones by earlier defaults). Twelve cells
+  of 16 are met. MLPs do worst: what a picture lacks of a digit's
   place and shape nothing in them makes up for. They get more pictures now, and no boundary samples (n = 1;
   Dense layers lack pictures, in tried.md): that of LeNet-5 went from 83.6% at 1 M to 91.8% at 2 M (n = 3).
   Teachers which call most pictures an eight (ResNet-8 and ViT) taught others badly until classes were
@@ -130,7 +130,8 @@ earlier defaults are kept where they compare one such run with another.
 - **Series.** Classifiers of signals got rows of a table, and get samples drawn as signals now, which takes
   the quarter of a teacher of leaf outlines from 7.4 to 76.9% agreement (n = 1). Boundary samples gain a
   teacher of nine classes seven points and cost two, of two and three classes, up to 28 in runs of 0.12 M
-  passes; at 0.6 M that is gone where it was looked at (Series, in tried.md).
+  passes; at 0.6 M three points of that are left for one of them, nothing for the other (n = 1 and 2; Series, in
+  tried.md).
 - **Diffusion or none.** Where a student is grown down, convolutional and deep, boundary samples gain a point
   for MNIST's ResNet-8, 1.6 for CIFAR-10's ResNet-9 and 2.3 for the ResNet-18, beyond the spread of three
   seeds. For the LeNet-5 of both sets and CIFAR-10's ResNet-8 they gain nothing since the teacher chooses the
@@ -192,11 +193,13 @@ earlier defaults: [choices.md](choices.md).
 """
 _SENSITIVITY = """\
 Each default halved and doubled alone, 50 rounds (0.3 M passes), agreement on the images that no choice looked
-at: `python benchmarks/fidelity/run.py --plan benchmarks/fidelity/sensitivity.plan`. Where n is 1 it is of
-seed 0, and with that seed the defaults are at 93.5 (Fashion-MNIST) and 99.5 (MNIST) on an Intel Xeon, which
-ran those of diffusion and samples and half of the steps, and at 93.2 and 99.3 on an AMD EPYC, which ran the
-others. So short a run fills neither pool nor bank and cannot renew more of the pool, so these change nothing,
-but for half of what is renewed.
+at: `python benchmarks/fidelity/run.py --plan benchmarks/fidelity/sensitivity.plan`. No default of the
+Fashion-MNIST row moves the mean of three seeds by a point; the worst are twice the samples (0.9 less) and
+twice the share of a cut (0.8 less). Where n is 1 it is of seed 0, and with that seed the defaults are at 99.5
+on an Intel Xeon, which ran half of the steps, and at 99.3 on an AMD EPYC, which ran the others. So short a
+run fills neither pool nor bank and cannot renew more of the pool, so these change nothing but the machine,
+but for half of what is renewed. Its batches are split into those of 64, so that half of a batch is half of
+the steps.
 Three seeds at 1 M passes were asked for and would take eight hours of both cores. With a *: by earlier
 defaults, as what it is beside.
 """
