@@ -130,8 +130,8 @@ earlier defaults are kept where they compare one such run with another.
 - **Series.** Classifiers of signals got rows of a table, and get samples drawn as signals now, which takes
   the quarter of a teacher of leaf outlines from 7.4 to 76.9% agreement (n = 1). Boundary samples gain a
   teacher of nine classes seven points and cost two, of two and three classes, up to 28 in runs of 0.12 M
-  passes; at 0.6 M three points of that are left for one of them, nothing for the other (n = 1 and 2; Series, in
-  tried.md).
+  passes; at 0.6 M three points of that are left for one of them, nothing for the other (n = 1 and 2; Series,
+  in tried.md).
 - **Diffusion or none.** Where a student is grown down, convolutional and deep, boundary samples gain a point
   for MNIST's ResNet-8, 1.6 for CIFAR-10's ResNet-9 and 2.3 for the ResNet-18, beyond the spread of three
   seeds. For the LeNet-5 of both sets and CIFAR-10's ResNet-8 they gain nothing since the teacher chooses the

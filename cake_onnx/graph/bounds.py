@@ -74,7 +74,7 @@ def _from_mean_and_std(
         raise UsageError("--mean and --std with as many numbers each", found, "give both")
     if bounds_shape(data_input.shape, data_input.layout, len(mean)) is None:
         raise UsageError(
-            f"one number or {_fitting(data_input)} for --mean and --std",
+            f"{_fitting(data_input)} for --mean and --std",
             f"{len(mean)}",
             "give one for each channel or feature",
         )
@@ -95,7 +95,7 @@ def _fitting(data_input: DataInput) -> str:
         "NHWC": {shape[-1]},
         "flat": {*shape, math.prod(shape)},
     }[data_input.layout]
-    return " or ".join(str(count) for count in sorted(counts - {1}))
+    return " or ".join(["one number", *(str(count) for count in sorted(counts - {1}))])
 
 
 def _from_metadata(model: ModelProto, data_input: DataInput) -> Bounds | None:

@@ -61,6 +61,8 @@ def test_what_would_have_fitted_is_said(parse: Parse) -> None:
         _bounds(_image(parse, "float[B, 2, 5] x"), None, [0.5] * 3, [0.5] * 3)
     with pytest.raises(UsageError, match="one number or 3 for --mean and --std; found 8"):
         _bounds(_image(parse), None, [0.5] * 8, [0.5] * 8)
+    with pytest.raises(UsageError, match="one number for --mean and --std; found 3"):
+        _bounds(_image(parse, "float[B, 1, 8, 8] x"), None, [0.5] * 3, [0.5] * 3)
 
 
 def test_metadata_of_the_model_or_of_the_input(parse: Parse) -> None:
