@@ -112,18 +112,18 @@ earlier defaults are kept where they compare one such run with another.
   the place of the pool took the same student to 98.6% on the other 8,000 at 0.7 M (n = 1), so it does not
   lack size.
 - **Families.** Students from scratch that share nothing with their teacher need pictures and passes most of
-  all. Between 0.3 or 0.5 M passes and 2.0 or 2.1 M the ViTs of LeNet-5, ResNet-8 and the ViT went from
-  91.4, 80.2 and 89.2% to 97.9, 95.5 and 97.7, that of the MLP from 86.6 to 98.1,
-  the ResNet of the ViT from 88.9 to 97.0, that of the MLP from 91.9 to 95.1 at 0.9 M, the CNN of ResNet-8
-  from 92.0 to 96.8, its ResNet from 94.2 to 99.1 (n = 1, most short ones by earlier defaults). Twelve cells
-  of 16 are met, and the CNN of the ViT is 0.6 points short (94.4, n = 3). MLPs do worst: what a picture lacks of a digit's
-  place and shape nothing in them makes up for. They get more pictures now, and no boundary samples (n = 1;
-  Dense layers lack pictures, in tried.md): that of LeNet-5 went from 83.6% at 1 M to 91.8% at 2 M (n = 3).
-  Teachers which call most pictures an eight (ResNet-8 and ViT) taught others badly until classes were
-  evened: the MLP of ResNet-8 went from 67.6% at 2 M (n = 1) to 81.9% at 2.4 M (n = 3), the ViT of it from
-  64.1 to 80.2% at 0.3 M, the CNN of the ViT from 89.7 to 92.6 there. The MLP of the ViT gained 11 points at 0.4 M
-  (n = 3), and lost 0.3 at 2.4 M (n = 3 and 1; Classes evened, in tried.md). Softer labels, smaller batches
-  and no blends of samples are what helped all of them most.
+  all. Between 0.3 or 0.5 M passes and 2.0 or 2.1 M the ViTs of LeNet-5, ResNet-8 and the ViT went from 91.4,
+  80.2 and 89.2% to 97.9, 95.5 and 97.7, that of the MLP from 86.6 to 98.1, the ResNet of the ViT from 88.9 to
+  97.0, that of the MLP from 91.9 to 95.1 at 0.9 M, the CNN of ResNet-8 from 92.0 to 96.8, its ResNet from
+  94.2 to 99.1 (n = 1, most short ones by earlier defaults). Twelve cells of 16 are met, and the CNN of the
+  ViT is 0.6 points short (94.4, n = 3). MLPs do worst: what a picture lacks of a digit's place and shape
+  nothing in them makes up for. They get more pictures now, and no boundary samples (n = 1; Dense layers lack
+  pictures, in tried.md): that of LeNet-5 went from 83.6% at 1 M to 91.8% at 2 M (n = 3). Teachers which call
+  most pictures an eight (ResNet-8 and ViT) taught others badly until classes were evened: the MLP of ResNet-8
+  went from 67.6% at 2 M (n = 1) to 81.9% at 2.4 M (n = 3), the ViT of it from 64.1 to 80.2% at 0.3 M, the CNN
+  of the ViT from 89.7 to 92.6 there. The MLP of the ViT gained 11 points at 0.4 M (n = 3), and lost 0.3 at
+  2.4 M (n = 3 and 1; Classes evened, in tried.md). Softer labels, smaller batches and no blends of samples
+  are what helped all of them most.
 - **Files of other people.** 49 of 61 are narrowed themselves, for 80% (Files of other people, last table).
   Six say the same of everything, five are too small or too plain to be four times smaller, and one has
   more scores than a quarter of it can hold.
