@@ -10,7 +10,7 @@ from onnx import ModelProto
 from cake_onnx.errors import UsageError
 from cake_onnx.graph.inputs import DataInput
 from cake_onnx.graph.scaling import told_by_graph
-from cake_onnx.graph.specs import Bounds, bounds_shape
+from cake_onnx.graph.specs import Bounds, bounds_shapes
 
 _PIXEL_RANGES: dict[str, tuple[float, float]] = {
     "NominalRange_0_255": (0.0, 255.0),
@@ -72,9 +72,11 @@ def _from_mean_and_std(
     if mean is None or std is None or len(mean) != len(std):
         found = f"{len(mean or ())} and {len(std or ())} numbers"
         raise UsageError("--mean and --std with as many numbers each", found, "give both")
-    if bounds_shape(data_input.shape, data_input.layout, len(mean)) is None:
+    fitting = bounds_shapes(data_input.shape, data_input.layout)
+    if len(mean) not in fitting:
+        counts = " or ".join(["one number", *(str(count) for count in sorted(fitting) if count > 1)])
         raise UsageError(
-            f"{_fitting(data_input)} for --mean and --std",
+            f"{counts} for --mean and --std",
             f"{len(mean)}",
             "give one for each channel or feature",
         )
@@ -85,17 +87,6 @@ def _from_mean_and_std(
     low = tuple((0.0 - m) / s for m, s in zip(mean, std, strict=True))
     high = tuple((1.0 - m) / s for m, s in zip(mean, std, strict=True))
     return Bounds(low, high, "--mean and --std, of values in [0, 1]", assumed=False)
-
-
-def _fitting(data_input: DataInput) -> str:
-    """How many numbers fit: channels of an image, features of a flat input, or places along an axis of it."""
-    shape = data_input.shape
-    counts = {
-        "NCHW": {shape[0]},
-        "NHWC": {shape[-1]},
-        "flat": {*shape, math.prod(shape)},
-    }[data_input.layout]
-    return " or ".join(["one number", *(str(count) for count in sorted(counts - {1}))])
 
 
 def _from_metadata(model: ModelProto, data_input: DataInput) -> Bounds | None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from onnx import ModelProto, NodeProto
 
 from cake_onnx.graph.inputs import DataInput
-from cake_onnx.graph.specs import Bounds
+from cake_onnx.graph.specs import Bounds, bounds_shapes
 from cake_onnx.graph.wiring import Wiring, attribute
 
 Numbers = npt.NDArray[np.float64]
@@ -139,7 +139,7 @@ def _of_standardisation(found: _Standardised, data_input: DataInput) -> Bounds |
     mean, deviation = found.mean, found.deviation
     if data_input.layout == "flat":
         shape, numbers = data_input.shape, len(mean)
-        told = numbers == math.prod(shape) or shape.count(numbers) == 1  # of two axes as long: which?
+        told = numbers in bounds_shapes(shape, "flat") and shape.count(numbers) < 2  # of two alike: which?
         return _deviations(mean, deviation, "normalisation in the graph") if told and numbers > 1 else None
     scaled = np.abs(mean).max() == 0
     top = float(deviation.max()) if scaled else float((mean + 2 * deviation).max())

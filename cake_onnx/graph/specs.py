@@ -29,22 +29,19 @@ class Bounds:
     assumed: bool
 
 
-def bounds_shape(shape: tuple[int, ...], layout: Layout, numbers: int) -> tuple[int, ...] | None:
-    """How so many bounds lie beside one sample: a shape that broadcasts against it, None if they do not fit.
+def bounds_shapes(shape: tuple[int, ...], layout: Layout) -> dict[int, tuple[int, ...]]:
+    """How bounds lie beside one sample: by how many there are, the shape that broadcasts against it.
 
     Args:
         shape: One sample.
-        layout: Order of its axes.
-        numbers: How many lowest values there are. Where two axes of a `flat` input are as long, the first.
+        layout: Order of its axes. Of two axes of a `flat` input that are as long, the first has the bounds.
     """
     alone = (1,) * len(shape)
-    if numbers == 1:
-        return alone
-    if layout == "flat" and numbers == math.prod(shape):
-        return shape
     axes = {"NCHW": [0], "NHWC": [2], "flat": range(len(shape))}[layout]
-    fitting = [axis for axis in axes if shape[axis] == numbers]
-    return (*alone[: fitting[0]], numbers, *alone[fitting[0] + 1 :]) if fitting else None
+    shapes = {shape[axis]: (*alone[:axis], shape[axis], *alone[axis + 1 :]) for axis in reversed(axes)}
+    if layout == "flat":
+        shapes[math.prod(shape)] = shape
+    return shapes | {1: alone}
 
 
 @dataclass(frozen=True)
@@ -83,13 +80,12 @@ class InputSpec:
         Raises:
             ValueError: There is another number of bounds than the input has values or channels.
         """
-        numbers = len(self.bounds.low)
-        shape = bounds_shape(self.shape, self.layout, numbers)
-        if shape is None:
+        numbers, shapes = len(self.bounds.low), bounds_shapes(self.shape, self.layout)
+        if numbers not in shapes:
             raise ValueError(
                 f"{numbers} bounds do not fit an input of shape {self.shape} in layout {self.layout}"
             )
-        return shape
+        return shapes[numbers]
 
     @property
     def square(self) -> tuple[int, int, int] | None:
