@@ -35,21 +35,20 @@ def describe(path: Path, config: Config) -> dict[str, Any]:
         UsageError: There is no such file.
         UnsupportedTeacherError: It is not a classifier that can be distilled; the message says why.
     """
-    return _describe(load_teacher(path, config.input_range, config.mean, config.std))
+    return _describe(load_teacher(path, config.input_range, config.mean, config.std), config.prior)
 
 
-def _describe(teacher: Teacher) -> dict[str, Any]:
+def _describe(teacher: Teacher, choice: str) -> dict[str, Any]:
     """Ten lines, or eleven where the range of the input is assumed."""
-    prior, reason = build_prior("auto", teacher.input, teacher.module)
+    prior, reason = build_prior(choice, teacher.input, teacher.module)
     spec, output, bounds, parity = teacher.input, teacher.output, teacher.input.bounds, teacher.parity
     cost = measure_cost(teacher.module, teacher.prepared, spec)
     operators = ", ".join(f"{name} {count}" for name, count in sorted(teacher.operators.items()))
-    shown = f"{min(bounds.low):g} to {max(bounds.high):g}, {bounds.source}"
     shown_parity = f"{parity}, {parity.n} samples one by one and in batches"
     return {
         "file": f"{teacher.file.path.name}, {teacher.file.bytes:,} bytes, {teacher.parameters:,} parameters",
         "input": f"{spec.name}: {spec.dtype} (batch, {', '.join(map(str, spec.shape))}), {spec.layout}",
-        "range": f"{shown}; samples by the {prior.name} prior, {reason}",
+        "range": f"{bounds}, {bounds.source}; samples by the {prior.name} prior, {reason}",
         **_scale(teacher),
         "output": f"{output.scores}: {output.kind}, {output.classes} classes",
         "operators": f"{operators}; {', '.join(sorted(teacher.traits)) or 'plain layers'}",
@@ -122,14 +121,13 @@ def preview(path: Path, config: Config) -> dict[str, Any]:
     teacher = load_teacher(path, config.input_range, config.mean, config.std)
     if config.eval:
         load_evaluation(config.eval, teacher.input, teacher.output.classes)
-    facts = _describe(teacher)  # before the module moves to the device
+    facts = _describe(teacher, config.prior)  # before the module moves to the device
     config = settle_size(teacher, config)
     student = choose_student(teacher, config)
     require_quantisable(teacher, student, config)
-    lesson, reason = prepare_lesson(teacher, student, config)
+    lesson, _ = prepare_lesson(teacher, student, config)
     return facts | {
         "student": f"{student.family} of {_sized(lesson, config)}, because {student.reason}",
-        "prior": f"{lesson.prior.name}: {reason}",
         "torch": str(lesson.device),
         "plan": _plan(config, lesson),
     }

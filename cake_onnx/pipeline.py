@@ -148,7 +148,7 @@ def compress(
     story = _tell(
         teacher, student, lesson, prior_reason, config, training, copy, whole, parity, verdict, clock
     )
-    pictures = draw_pictures(original, copy, suites[0].x)
+    pictures = draw_pictures(original, copy, suites[0].x, lesson.prior)
     return Result(model, story, pictures, config, whole.model if whole else None)
 
 
@@ -233,7 +233,7 @@ def _widths(student: Student) -> tuple[tuple[tuple[str, ...], int, int], ...] | 
 
 def _whence(lesson: Lesson, prior_reason: str, config: Config) -> str:
     """Where samples come from and whether they are pushed to the boundary, in sentences."""
-    told = f"Samples start from {lesson.prior}, because {prior_reason}."
+    told = f"Samples start from the {lesson.prior.name} prior, because {prior_reason}."
     if config.method == "paper" or diffuses(lesson, RoundSettings()):
         return told
     return f"{told} {NOT_DIFFUSED}"

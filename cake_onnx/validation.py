@@ -120,5 +120,5 @@ def _suites(path: Path, opened: _Opened, config: Config) -> tuple[list[Suite], s
     run = Device(place, None, part).fitting(teacher.module.to(place))
     return (
         held_out_suites(run, prior, spec, output.classes, config.seed, _SIZE, place),
-        f"{prior}, because {reason}",
+        f"the {prior.name} prior, because {reason}",
     )

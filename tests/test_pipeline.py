@@ -146,5 +146,6 @@ def test_the_report_tells_where_no_sample_is_pushed_to_the_boundary(
     config = Config(rounds=1, prior=prior, device="cpu")
     result = compress(fixtures / "digits_mlp_sklearn.onnx", config, latency_provider=None)
     told = result.report.assumptions[-1]
-    assert told.startswith("Samples start from")
+    assert told.startswith(f"Samples start from the {prior} prior, because it was named by --prior.")
+    assert result.pictures.samples.shape[1:] == ((1, 8, 8) if prior == "image" else (64,))
     assert ("None was pushed to the decision boundary" in told) is not pushed

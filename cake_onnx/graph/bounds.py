@@ -103,8 +103,8 @@ def _from_metadata(model: ModelProto, data_input: DataInput) -> Bounds | None:
 
 def _assumed(data_input: DataInput) -> Bounds:
     if data_input.dtype.startswith(("int", "uint")):
-        return Bounds((0.0,), (255.0,), f"assumed 0 to 255 for whole-number pixels; {_OPTIONS}", assumed=True)
+        return Bounds((0.0,), (255.0,), f"assumed for whole-number pixels; {_OPTIONS}", assumed=True)
     if data_input.layout == "flat":
-        text = f"assumed -3 to 3, standardised features; {_OPTIONS}"
+        text = f"assumed for standardised features; {_OPTIONS}"
         return Bounds((-_SPREAD,), (_SPREAD,), text, assumed=True)
-    return Bounds((0.0,), (1.0,), f"assumed 0 to 1, pixels divided by 255; {_OPTIONS}", assumed=True)
+    return Bounds((0.0,), (1.0,), f"assumed for pixels divided by 255; {_OPTIONS}", assumed=True)

@@ -28,6 +28,16 @@ class Bounds:
     source: str
     assumed: bool
 
+    def __str__(self) -> str:
+        return range_text(self.low, self.high)
+
+
+def range_text(low: tuple[float, ...], high: tuple[float, ...]) -> str:
+    """Bounds in few words: `0 to 1`, or the outermost of many and how many there are."""
+    outermost = f"{min(low):g} to {max(high):g}"
+    alike = len(set(low)) == len(set(high)) == 1
+    return outermost if alike else f"{outermost}, one range for each of {len(low)}"
+
 
 def bounds_shapes(shape: tuple[int, ...], layout: Layout) -> dict[int, tuple[int, ...]]:
     """How bounds lie beside one sample: by how many there are, the shape that broadcasts against it.

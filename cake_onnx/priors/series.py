@@ -64,12 +64,12 @@ class SeriesPrior:
         most = max(1, round(self.length / 20))
         by = torch.randint(-most, most + 1, (len(x), 1), generator=generator).to(x.device)
         at = (torch.arange(self.length, device=x.device) + by).clamp(0, self.length - 1)
-        signals = self._to_signals(x)
+        signals = self.to_signals(x)
         return self.range.clamp(self._to_shape(signals.gather(-1, at[:, None].expand_as(signals))))
 
     def penalty(self, x: Tensor) -> Tensor:
         """Total variation in time of `(B, *shape)` in units of the bounds, `(B,)` (CAKE, L_TV)."""
-        return total_variation(self._to_signals(self.range.to_unit(x))[:, :, None])
+        return total_variation(self.to_signals(self.range.to_unit(x))[:, :, None])
 
     def _of(self, kind: Kind, n: int, generator: torch.Generator) -> Tensor:
         signals = kind(n, self.channels, self.length, generator)
@@ -87,7 +87,7 @@ class SeriesPrior:
         own, one = draw(n, self.channels, 1, generator=generator), draw(n, 1, 1, generator=generator)
         return torch.where(uniform(n, 0.0, 1.0, generator) < 0.5, one, own)
 
-    def _to_signals(self, x: Tensor) -> Tensor:
+    def to_signals(self, x: Tensor) -> Tensor:
         """View `(B, *shape)` as `(B, channels, length)`."""
         return x.movedim(self.axis + 1, -1).reshape(len(x), self.channels, self.length)
 

@@ -241,11 +241,10 @@ def assumptions(
         remarks: How teacher and student were run, where an application would not run them so.
     """
     bounds = input.bounds
-    shown = f"{min(bounds.low):g} to {max(bounds.high):g}"
-    found = [f"Inputs lie in {shown} ({bounds.source})."]
+    found = [f"Inputs lie in {bounds} ({bounds.source})."]
     if bounds.assumed:
         found = [
-            f"Nobody said how inputs are scaled; {shown} was assumed. "
+            f"Nobody said how inputs are scaled; {bounds} was assumed. "
             "State it with --input-range or --mean and --std."
         ]
     found += [f"The teacher's file was changed first, and the student has that form: {c}." for c in changes]

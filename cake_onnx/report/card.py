@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
+from cake_onnx.graph.specs import range_text
 from cake_onnx.report.measures import Gate
 from cake_onnx.report.model import Report
-from cake_onnx.report.table import bounds_text, file_size, size_rows
+from cake_onnx.report.table import file_size, size_rows
 from cake_onnx.report.verdict import percent
 
 _INLINE = re.compile(r"([\\`*_\[\]|~$])")
@@ -109,7 +110,7 @@ def _use(report: Report) -> str:
         "## How to use it",
         "A program that loads the teacher loads the student unchanged: the same inputs and outputs.",
         f"- Input {escape(given.name)}: {escape(given.dtype)}, {shape} ({given.layout}), values "
-        f"{escape(bounds_text(given))} ({escape(given.bounds_source)})\n"
+        f"{escape(range_text(given.low, given.high))} ({escape(given.bounds_source)})\n"
         f"- Output {outputs}: {escape(said.kind)}, {said.classes:,} classes",
     ]
     if report.teacher.quantised and not report.student.quantised:

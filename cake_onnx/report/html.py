@@ -6,10 +6,12 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from cake_onnx.graph.specs import range_text
 from cake_onnx.progress import duration
 from cake_onnx.report.measures import ClassAgreement
 from cake_onnx.report.model import Report
-from cake_onnx.report.pictures import Pictures, region_maps, strips, tiles
+from cake_onnx.report.pictures import Pictures, strips, tiles
+from cake_onnx.report.plane import region_maps
 from cake_onnx.report.plots import (
     agreement_curve,
     class_curve,
@@ -17,7 +19,7 @@ from cake_onnx.report.plots import (
     loss_curve,
     margin_histogram,
 )
-from cake_onnx.report.table import bounds_text, file_size, latency_pairs, milliseconds, ratio, summary_rows
+from cake_onnx.report.table import file_size, latency_pairs, milliseconds, ratio, summary_rows
 from cake_onnx.report.verdict import headline, percent
 
 NAMED_CLASSES = 20
@@ -64,6 +66,7 @@ def _figures(report: Report, pictures: Pictures | None) -> dict[str, Any]:
         "latency": latency_chart(report),
         "tiles": tiles(pictures) if pictures is not None else [],
         "regions": region_maps(pictures) if pictures is not None else None,
+        "series": pictures is not None and pictures.layout == "series",
         "strips": strips(pictures) if pictures is not None and pictures.regions is None else None,
     }
 
@@ -79,7 +82,7 @@ def _tables(report: Report) -> dict[str, Any]:
         "pairs": latency_pairs(report),
         "faster": lambda teacher, student: ratio(teacher.median_ms, student.median_ms, "faster", "slower"),
         "name": lambda index: class_name(report, index),
-        "bounds": bounds_text(report.input),
+        "bounds": range_text(report.input.low, report.input.high),
     }
 
 

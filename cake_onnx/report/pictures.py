@@ -1,4 +1,4 @@
-"""The synthetic samples, shown: tiles for images, decision regions for two features, strips for the rest."""
+"""The synthetic samples, shown: tiles for images, curves for series, strips for the rest."""
 
 from __future__ import annotations
 
@@ -8,23 +8,27 @@ from io import BytesIO
 from typing import Literal
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.colors import hsv_to_rgb, to_rgba
 from matplotlib.image import imsave
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from cake_onnx.report.figures import INK, PAPER, WARN, Image, drawing, to_image
+from cake_onnx.report.figures import PAPER, Image, drawing, to_image
 
-TILES = 40
+_TILES = 40
 _TILE_SIDE = 64
+_SERIES = 24
+_CURVES = 12
+_CURVE_POINTS = 128
 _STRIP_ROWS = 120
 _STRIP_COLUMNS = 256
-_POINTS = 1500
-_COLOURS = (
+COLOURS = (
     "#4c78a8", "#f58518", "#54a24b", "#b279a2", "#eeca3b", "#72b7b2", "#e45756", "#9d755d", "#ff9da6",
     "#8a8a86",
 )  # fmt: skip
+
+
+PictureLayout = Literal["NCHW", "NHWC", "series", "flat"]
 
 
 @dataclass(frozen=True)
@@ -49,10 +53,10 @@ class Pictures:
     """Arrays behind the pictures of the page.
 
     Attributes:
-        samples: Synthetic samples `(N, *shape)` in the teacher's layout and range; N may be 0.
+        samples: Synthetic samples in the range of the input, `(N, *shape)` or as `layout` says; N may be 0.
         teacher: Class the teacher gives each `(N,)`.
         student: Class the student gives each `(N,)`.
-        layout: `NCHW`, `NHWC` or `flat`.
+        layout: `NCHW` or `NHWC` of images, `series` of samples `(N, channels, length)`, else `flat`.
         low: Lowest values, broadcast against a sample.
         high: Highest values, as many as `low`.
         regions: For two features, the decisions of both over the plane.
@@ -61,7 +65,7 @@ class Pictures:
     samples: NDArray[np.generic]
     teacher: NDArray[np.integer]
     student: NDArray[np.integer]
-    layout: Literal["NCHW", "NHWC", "flat"]
+    layout: PictureLayout
     low: NDArray[np.floating]
     high: NDArray[np.floating]
     regions: Regions | None = None
@@ -69,7 +73,7 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Tile:
-    """One synthetic image with what both models call it.
+    """One synthetic image or series with what both models call it.
 
     Attributes:
         image: Picture of the sample.
@@ -82,45 +86,24 @@ class Tile:
     student: int
 
 
-def tiles(pictures: Pictures, limit: int = TILES) -> list[Tile]:
-    """Up to `limit` samples as small pictures, spread over the teacher's classes; none for `flat` inputs.
+def tiles(pictures: Pictures) -> list[Tile]:
+    """40 samples as small pictures, spread over the teacher's classes; none for `flat` inputs.
 
     Longer sides than 64 pixels are averaged down, so a page of 224 by 224 samples stays small. One
-    channel is grey, three are colour, any other number is shown as the mean of the channels.
+    channel is grey, three are colour, any other number is shown as the mean of the channels. Of series
+    there are 24, a curve of at most 128 points for each channel; of more than 12 channels some are shown.
     """
     if pictures.layout == "flat":
         return []
-    chosen = _spread(pictures.teacher, limit)
-    out = []
-    for index in chosen:
-        pixels = _pixels(pictures, index)
-        height, width = pixels.shape[:2]
-        uri = _png_uri(pixels)
-        alt = f"Synthetic sample {index + 1}"
-        out.append(
-            Tile(Image(uri, alt, width, height), int(pictures.teacher[index]), int(pictures.student[index]))
-        )
-    return out
-
-
-def region_maps(pictures: Pictures) -> tuple[Image, Image] | None:
-    """Decision regions of teacher and student with the samples on top; None without regions."""
-    regions = pictures.regions
-    if regions is None:
-        return None
-    named = (regions.teacher, regions.student, pictures.teacher, pictures.student)
-    colours = _class_colours(1 + max(int(classes.max(initial=0)) for classes in named))
-    differ = 100 * float((regions.teacher != regions.student).mean())
-    told = f"Student: decision regions, which differ from the teacher's on {differ:.1f}% of the area shown."
-    first = "Teacher: decision regions."
-    return (
-        _region_map(pictures, regions, regions.teacher, pictures.teacher, colours, first),
-        _region_map(pictures, regions, regions.student, pictures.student, colours, told),
-    )
+    draw, count = (_curves, _SERIES) if pictures.layout == "series" else (_photograph, _TILES)
+    return [
+        Tile(draw(pictures, index), int(pictures.teacher[index]), int(pictures.student[index]))
+        for index in _spread(pictures.teacher, count)
+    ]
 
 
 def strips(pictures: Pictures) -> Image | None:
-    """Samples as rows and features as columns, sorted by the teacher's class; None for images and no samples.
+    """Samples as rows and features as columns, sorted by the teacher's class; for `flat` samples alone.
 
     Each value is shown as its place between the lowest and highest allowed. More than 120 rows are thinned
     out, more than 256 features are averaged in runs.
@@ -153,49 +136,13 @@ def strips(pictures: Pictures) -> Image | None:
         return to_image(figure, alt)
 
 
-def _points(axes: Axes, pictures: Pictures, own: NDArray[np.integer], colours: NDArray[np.floating]) -> None:
-    if len(pictures.samples) == 0:
-        return
-    keep = _thinned(len(pictures.samples), _POINTS)
-    at = np.asarray(pictures.samples, dtype=np.float64).reshape(len(pictures.samples), -1)[keep]
-    axes.scatter(at[:, 0], at[:, 1], s=9, c=colours[own[keep]], edgecolors=PAPER, linewidths=0.35)
-    wrong = pictures.teacher[keep] != pictures.student[keep]
-    axes.scatter(at[wrong, 0], at[wrong, 1], s=26, facecolors="none", edgecolors=WARN, linewidths=1.0)
-
-
-def _region_map(
-    pictures: Pictures,
-    regions: Regions,
-    grid: NDArray[np.integer],
-    own: NDArray[np.integer],
-    colours: NDArray[np.floating],
-    alt: str,
-) -> Image:
-    left, right, bottom, top = (float(v) for v in (regions.x[0], regions.x[-1], regions.y[0], regions.y[-1]))
-    with drawing(4.4, 3.9) as figure:
-        axes = figure.add_subplot()
-        axes.grid(visible=False)
-        axes.imshow(
-            colours[grid], extent=(left, right, bottom, top), origin="lower", aspect="auto", alpha=0.4,
-            interpolation="nearest",
-        )  # fmt: skip
-        classes = np.unique(grid)
-        if len(classes) <= len(_COLOURS):
-            for one in classes[1:]:
-                inside = (grid == one).astype(np.float64)
-                axes.contour(regions.x, regions.y, inside, levels=[0.5], colors=[INK], linewidths=0.8)
-        _points(axes, pictures, own, colours)
-        axes.set(xlim=(left, right), ylim=(bottom, top), xlabel="first feature", ylabel="second feature")
-        return to_image(figure, alt)
-
-
-def _class_colours(classes: int) -> NDArray[np.floating]:
-    """RGBA of each class `(K, 4)`: ten hand-picked ones, then evenly spread hues."""
-    if classes <= len(_COLOURS):
-        return np.array([to_rgba(colour) for colour in _COLOURS[:classes]])
-    hues = (np.arange(classes) * 0.618034) % 1.0
-    rgb = hsv_to_rgb(np.stack([hues, np.full(classes, 0.55), np.full(classes, 0.8)], axis=1))
-    return np.concatenate([rgb, np.ones((classes, 1))], axis=1)
+def palette(count: int) -> NDArray[np.floating]:
+    """Colours that can be told apart, RGBA `(count, 4)`: ten hand-picked ones, then evenly spread hues."""
+    if count <= len(COLOURS):
+        return np.array([to_rgba(colour) for colour in COLOURS[:count]])
+    hues = (np.arange(count) * 0.618034) % 1.0
+    rgb = hsv_to_rgb(np.stack([hues, np.full(count, 0.55), np.full(count, 0.8)], axis=1))
+    return np.concatenate([rgb, np.ones((count, 1))], axis=1)
 
 
 def _spread(classes: NDArray[np.integer], limit: int) -> list[int]:
@@ -209,16 +156,32 @@ def _spread(classes: NDArray[np.integer], limit: int) -> list[int]:
     return [index for _, _, index in sorted(keyed)[:limit]]
 
 
-def _thinned(n: int, limit: int) -> NDArray[np.integer]:
-    return np.unique(np.linspace(0, n - 1, min(n, limit)).round().astype(np.int64))
-
-
 def _unit(pictures: Pictures, chosen: list[int]) -> NDArray[np.floating]:
     """Some of the samples, their values as their place 0..1 between the bounds."""
     low, high = (side.astype(np.float64) for side in (pictures.low, pictures.high))
     values = np.asarray(pictures.samples[chosen], dtype=np.float64)
     unit: NDArray[np.floating] = np.clip((values - low) / np.maximum(high - low, 1e-12), 0.0, 1.0)
     return unit
+
+
+def _photograph(pictures: Pictures, index: int) -> Image:
+    pixels = _pixels(pictures, index)
+    height, width = pixels.shape[:2]
+    return Image(_png_uri(pixels), f"Synthetic sample {index + 1}", width, height)
+
+
+def _curves(pictures: Pictures, index: int) -> Image:
+    """One series, its channels over each other between the lowest and the highest value allowed."""
+    unit = _unit(pictures, [index])[0]
+    channels = np.unique(np.linspace(0, len(unit) - 1, min(len(unit), _CURVES)).round().astype(np.int64))
+    curves = _averaged(unit[channels], min(unit.shape[1], _CURVE_POINTS), axis=1)
+    with drawing(1.6, 1.0) as figure:
+        axes = figure.add_subplot()
+        axes.axis("off")
+        axes.set(xlim=(0, max(1, curves.shape[1] - 1)), ylim=(-0.03, 1.03))
+        for curve, colour in zip(curves, palette(len(curves)), strict=True):
+            axes.plot(curve, color=colour, linewidth=1.2, marker="." if len(curve) == 1 else None)
+        return to_image(figure, f"Synthetic sample {index + 1}")
 
 
 def _pixels(pictures: Pictures, index: int) -> NDArray[np.uint8]:

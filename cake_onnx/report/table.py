@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cake_onnx.report.facts import InputFacts, Latency
+from cake_onnx.report.facts import Latency
 from cake_onnx.report.measures import Fidelity
 from cake_onnx.report.model import Report
 from cake_onnx.report.verdict import headline, percent
@@ -54,13 +54,6 @@ def latency_pairs(report: Report) -> list[tuple[Latency, Latency]]:
     student = {(entry.provider, entry.threads, entry.batch): entry for entry in report.student.latency}
     keys = [((entry.provider, entry.threads, entry.batch), entry) for entry in report.teacher.latency]
     return [(entry, student[key]) for key, entry in keys if key in student]
-
-
-def bounds_text(facts: InputFacts) -> str:
-    """The range of the input in few words: `0 to 1`, or the extremes of per-feature bounds."""
-    if len(facts.low) == 1:
-        return f"{facts.low[0]:g} to {facts.high[0]:g}"
-    return f"{min(facts.low):g} to {max(facts.high):g} (one range for each of {len(facts.low)})"
 
 
 def file_size(size: int) -> str:

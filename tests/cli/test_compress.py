@@ -197,7 +197,13 @@ def test_dry_run_tells_the_plan_and_writes_nothing(fixtures: Path, cake: Command
     assert plan["student"].startswith("like-teacher of ")
     assert plan["plan"].startswith("5 rounds")
     assert plan["writes"] == "digits_cnn-cake: would be written"
+    assert "samples by the image prior" in plan["range"]
     assert not list(tmp_path.iterdir())
+
+
+def test_dry_run_tells_the_prior_that_was_named(fixtures: Path, cake: Command) -> None:
+    answer = cake("compress", fixtures / "digits_cnn.onnx", "--dry-run", "--json", "--prior", "uniform")
+    assert "samples by the uniform prior, it was named by --prior" in json.loads(answer.out)["range"]
 
 
 def test_a_missed_agreement_is_told_marked_and_written(fixtures: Path, cake: Command, tmp_path: Path) -> None:

@@ -122,3 +122,16 @@ def test_a_range_must_be_one(given: tuple[float, float], parse: Parse) -> None:
 def test_mean_and_std_must_fit(mean: list[float] | None, std: list[float] | None, parse: Parse) -> None:
     with pytest.raises(UsageError, match="--mean"):
         _bounds(_image(parse), None, mean, std)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "told"),
+    [
+        ((0.0,), (1.0,), "0 to 1"),
+        ((-2.0, 0.0), (1.0, 5.5), "-2 to 5.5, one range for each of 2"),
+        ((0.0, 0.0), (1.0, 5.5), "0 to 5.5, one range for each of 2"),
+        ((-1.0, -1.0), (1.0, 1.0), "-1 to 1"),
+    ],
+)
+def test_bounds_in_few_words(low: tuple[float, ...], high: tuple[float, ...], told: str) -> None:
+    assert str(Bounds(low, high, "test", assumed=False)) == told

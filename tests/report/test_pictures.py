@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from cake_onnx.report.pictures import Pictures, region_maps, strips, tiles
+from cake_onnx.report.pictures import Pictures, Tile, strips, tiles
+from cake_onnx.report.plane import region_maps
 
 
 def decoded(uri: str) -> np.ndarray:
@@ -18,8 +19,8 @@ def decoded(uri: str) -> np.ndarray:
 
 
 def test_tiles_take_turns_between_the_classes(digits: Pictures) -> None:
-    shown = tiles(digits, limit=20)
-    assert [tile.teacher for tile in shown] == [*range(10), *range(10)]
+    shown = tiles(digits)
+    assert [tile.teacher for tile in shown] == [*range(10)] * 4
 
 
 def test_tile_shows_the_sample_within_its_bounds() -> None:
@@ -102,3 +103,27 @@ def test_no_samples_no_picture(table: Pictures, digits: Pictures) -> None:
     none = np.zeros(0, dtype=int)
     assert strips(replace(table, samples=table.samples[:0], teacher=none, student=none)) is None
     assert tiles(replace(digits, samples=digits.samples[:0], teacher=none, student=none)) == []
+
+
+def drawn(tile: Tile) -> str:
+    kind, _, data = tile.image.uri.partition(",")
+    assert kind == "data:image/svg+xml;base64"
+    return base64.b64decode(data).decode()
+
+
+@pytest.mark.parametrize(("channels", "length", "curves"), [(1, 40, 1), (5, 3000, 5), (61, 9, 12), (3, 1, 3)])
+def test_a_series_is_a_curve_for_each_channel(channels: int, length: int, curves: int) -> None:
+    x = np.random.default_rng(0).random((30, channels, length)).astype(np.float32)
+    labels = np.arange(30) % 4
+    shown = tiles(Pictures(x, labels, labels, "series", np.zeros((channels, 1)), np.ones((channels, 1))))
+    assert [tile.teacher for tile in shown] == [0, 1, 2, 3] * 6
+    assert drawn(shown[0]).count('<g id="line2d') == curves
+    assert strips(Pictures(x, labels, labels, "series", np.zeros(1), np.ones(1))) is None
+
+
+def test_a_series_is_drawn_between_its_own_bounds() -> None:
+    x = np.random.default_rng(0).integers(0, 9, (1, 2, 25)) / 8  # numbers that all types hold exactly
+    low, label = np.array([[0.0], [-4.0]]), np.zeros(1, dtype=int)
+    plain, own = Pictures(x, label, label, "series", np.zeros(1), np.ones(1)), low + x * 2
+    assert tiles(plain) == tiles(Pictures(own, label, label, "series", low, low + 2))
+    assert tiles(plain) != tiles(replace(plain, samples=own))

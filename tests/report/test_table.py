@@ -6,7 +6,7 @@ import pytest
 
 from cake_onnx.report.html import render_html
 from cake_onnx.report.model import Accuracy, Report, Rounding
-from cake_onnx.report.table import bounds_text, file_size, latency_pairs, milliseconds, ratio, summary_rows
+from cake_onnx.report.table import file_size, latency_pairs, milliseconds, ratio, summary_rows
 
 MakeReport = Callable[..., Report]
 
@@ -81,10 +81,3 @@ def test_milliseconds(value: float, shown: str) -> None:
 )
 def test_ratio(teacher: float, student: float, shown: str) -> None:
     assert ratio(teacher, student, "less", "more") == shown
-
-
-def test_bounds_of_each_feature_are_summed_up(make_report: MakeReport) -> None:
-    facts = make_report().input
-    assert bounds_text(facts) == "0 to 1"
-    many = facts.model_copy(update={"low": (-2.0, 0.0), "high": (1.0, 5.5)})
-    assert bounds_text(many) == "-2 to 5.5 (one range for each of 2)"
