@@ -7,12 +7,14 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import cast
 
 import numpy as np
 import onnx
 import torch
 from onnx import ModelProto, helper
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from cake_onnx.errors import RunFailedError, first_line
 from cake_onnx.graph.added_norms import fold_norms
@@ -146,7 +148,7 @@ class _Trunk(nn.Module):
 
     def __init__(self, student: nn.Module, prepared: Prepared) -> None:
         super().__init__()
-        self.student = copy.deepcopy(student).cpu().float().eval()
+        self.student = _as_stored(copy.deepcopy(student).cpu().float().eval())
         self.relation = prepared.cut.relation
         dims = prepared.tail.graph.input[0].type.tensor_type.shape.dim
         self.sizes = tuple(dim.dim_value for dim in dims[1:]) if dims else None
@@ -156,6 +158,22 @@ class _Trunk(nn.Module):
         if self.sizes is None or len(self.sizes) == 1 or not all(self.sizes):
             return raw
         return raw.reshape(-1, *self.sizes)
+
+
+def _as_stored(student: nn.Module) -> nn.Module:
+    """The student with the weights that parametrisations compute, such as weight normalisation, in place.
+
+    Not by `remove_parametrizations`, which takes them from the student that this one was copied from as well:
+    they are properties of a class that both have.
+    """
+    for layer in list(student.modules()):
+        if parametrize.is_parametrized(layer):
+            computed = {name: getattr(layer, name) for name in cast(nn.ModuleDict, layer.parametrizations)}
+            layer.__class__ = parametrize.type_before_parametrizations(layer)
+            del layer.parametrizations
+            for name, value in computed.items():
+                layer.register_parameter(name, nn.Parameter(value.detach(), requires_grad=False))
+    return student
 
 
 def _wanted_opset(teacher: ModelProto) -> int:

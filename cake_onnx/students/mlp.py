@@ -9,8 +9,10 @@ from typing import ClassVar
 from torch import nn
 
 from cake_onnx.graph.specs import InputSpec
+from cake_onnx.students.contrast import see_contrast
 from cake_onnx.students.entrance import flat_entrance
 from cake_onnx.students.family import FAMILIES, initialise_for_relu
+from cake_onnx.students.pictures import Picture
 
 # Below this many neurons a second layer would only be a bottleneck.
 _ONE_LAYER = 32
@@ -18,9 +20,16 @@ _ONE_LAYER = 32
 
 @FAMILIES.register("mlp")
 class Mlp:
-    """ReLU networks of two hidden layers in the proportion 2:1, of one where that is small."""
+    """ReLU networks of two hidden layers in the proportion 2:1, of one where that is small.
+
+    Args:
+        picture: What a flat input is a picture of, if it is one.
+    """
 
     name: ClassVar[str] = "mlp"
+
+    def __init__(self, picture: Picture | None = None) -> None:
+        self.picture = picture
 
     def unfit(self, input: InputSpec) -> str | None:
         """None: every input can be flattened."""
@@ -37,6 +46,10 @@ class Mlp:
         output = module[-1]
         assert isinstance(output, nn.Linear)
         initialise_for_relu(module, output)
+        picture = self.picture or input.image_shape
+        if picture is not None:
+            first = next(layer for layer in module if isinstance(layer, nn.Linear))
+            see_contrast(first, picture, input.layout == "NHWC")
         return module
 
 

@@ -11,6 +11,7 @@ from cake_onnx.errors import UsageError
 from cake_onnx.graph.specs import InputSpec
 from cake_onnx.graph.trainable import count_weights
 from cake_onnx.students.family import FAMILIES, Family, Student
+from cake_onnx.students.mlp import Mlp
 from cake_onnx.students.pictures import Picture, SeesPictures
 
 # Widths closer than this, relatively, are the same network in all but freak cases.
@@ -71,7 +72,9 @@ def family_for(name: str, input: InputSpec, picture: Picture | None = None) -> F
         UsageError: There is none, or it cannot take this input.
     """
     family = family_named(name)
-    if picture is not None and family.unfit(input) is not None:
+    if picture is not None and isinstance(family, Mlp):
+        family = Mlp(picture)
+    elif picture is not None and family.unfit(input) is not None:
         family = SeesPictures(family, picture)
     unfit = family.unfit(input)
     if unfit is not None:
