@@ -40,7 +40,7 @@ ABLATED = {
 BASES = ("", *EARLIER, "pool as it comes, one rate", "pool as it comes, whole batches")
 """What runs share but for one change, as variants end: the defaults of now, of before, and of before the
 teacher had a say in what is drawn."""
-RECENT = 5
+RECENT = 6
 """Those of them that results.md tells of."""
 _SCORE = "agreement_rest"
 

@@ -18,6 +18,8 @@ ARMS = {
 }
 AS_OTHERS = "dense layers as others"
 """Boundary samples for students of dense layers too, and no more pictures than for others."""
+BRIGHTNESS = "brightness as it comes"
+"""MLPs from scratch learnt from the brightness of pictures."""
 CLASSES_AS_THEY_COME = "classes as they come"
 """The classes of pictures whose kinds are weighed were not evened for students from scratch."""
 AS_THEY_COME = "pictures as they come"
@@ -25,6 +27,7 @@ AS_THEY_COME = "pictures as they come"
 HALF_A_RUN = "cut over half of a run"
 """Students grown down lost channels over the first half of a run."""
 EARLIER = (
+    BRIGHTNESS,
     CLASSES_AS_THEY_COME,
     AS_THEY_COME,
     HALF_A_RUN,
@@ -144,14 +147,14 @@ def diffused(lines: Sequence[Line]) -> Table:
         ("row", "rounds", "with boundary samples", "without", "n", "ahead beyond the spread", "the default")
     ]
     told: dict[tuple[str, str], tuple[str, ...]] = {}
-    for name in ("", CLASSES_AS_THEY_COME, AS_THEY_COME, HALF_A_RUN):
+    for name in ("", BRIGHTNESS, CLASSES_AS_THEY_COME, AS_THEY_COME, HALF_A_RUN):
         for row, rounds, _, *pair in against([line for line in lines if line["variant"] == name])[1:]:
             told.setdefault((row, rounds), (f"{rounds}{'*' if name else ''}", *pair, "with"))
     before = [line for line in lines if line["variant"] == AS_OTHERS and line["arm"] == "rounds"]
     for row, rounds in dict.fromkeys((line["row"], line["rounds"]) for line in before):
         each = runs_of(before, row, int(rounds), "rounds"), runs_of(lines, row, int(rounds), "rounds")
         # Of two that differ in this alone, if there are such: cuts come earlier, classes are evened since.
-        now = _of_the_newest(each[1], (HALF_A_RUN, CLASSES_AS_THEY_COME, ""))
+        now = _of_the_newest(each[1], (HALF_A_RUN, CLASSES_AS_THEY_COME, BRIGHTNESS, ""))
         if now:
             apart = _ahead(*(percent(these, "agreement_rest") for these in (each[0], now)))
             told[row, rounds] = (f"{rounds}{star(now)}", *apart, "without")
