@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from cake_onnx.config import parse_config
+from cake_onnx.distill import Apprentice, Distillation, apprentice_for_rounds
 from cake_onnx.graph.specs import Bounds, InputSpec
 from cake_onnx.graph.trainable import count_weights
 from cake_onnx.methods.lesson import choose_student
@@ -85,6 +86,30 @@ def test_the_file_holds_the_weights_and_nothing_of_the_filter(fixtures: Path) ->
     learnt = sum(weight.numel() for weight in student.module.parameters() if weight.dim() == 2)
     assert stored == learnt
     assert nn.utils.parametrize.is_parametrized(first(student.module)), "a run may go on after exporting"
+
+
+def test_it_learns_through_the_filter_and_goes_on_from_a_checkpoint() -> None:
+    def learn(apprentice: Apprentice, steps: int) -> None:
+        for seed in range(steps):
+            draw = torch.Generator().manual_seed(seed)
+            x = torch.rand(8, *IMAGE.shape, generator=draw)
+            apprentice.learn(x, torch.randn(8, 5, generator=draw), 0.01)
+
+    def new() -> Apprentice:
+        module = of_seed(Mlp(), IMAGE)
+        return apprentice_for_rounds(module, module, Distillation())
+
+    whole, broken, resumed = new(), new(), new()
+    before = first(whole.module).weight.detach().clone()
+    learn(whole, 2)
+    learn(broken, 2)
+    moved = (first(whole.module).weight.detach() - before).view(-1, *IMAGE.shape)
+    assert moved.mean((2, 3)).abs().max() < 0.1 * moved.abs().mean(), "brightness is hardly learnt"
+    resumed.restore({name: value.clone() for name, value in broken.state().items()})
+    learn(whole, 2)
+    learn(resumed, 2)
+    for ours, theirs in zip(whole.module.parameters(), resumed.module.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
 
 
 def test_weights_that_a_student_of_ones_own_computes_are_stored(fixtures: Path) -> None:
